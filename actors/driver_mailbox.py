@@ -1,0 +1,77 @@
+"""The driver's end of the links: a thread that runs the coordinator and keeps the mail.
+
+The coordinator must react to a death at once, also while the driver evaluates or writes a
+checkpoint, so it has a thread of its own. What is for the driver waits in `inbox`.
+"""
+
+import threading
+from queue import SimpleQueue
+from typing import Final, cast
+
+from actors.coordinator import Coordinator
+from actors.endpoint import Address, Endpoint
+from actors.messages import (
+    DRIVER,
+    Down,
+    DriverMessage,
+    Failed,
+    Hello,
+    Message,
+    Stop,
+)
+
+_WAIT_S: Final = 0.25
+_JOIN_S: Final = 5.0
+
+
+class DriverMailbox:
+    """Start it, `connect` to the server, `send`, read `inbox`, `stop` it."""
+
+    def __init__(self, endpoint: Endpoint, coordinator: Coordinator) -> None:
+        self.inbox: SimpleQueue[DriverMessage] = SimpleQueue()
+        self.address = endpoint.address
+        self._endpoint = endpoint
+        self._coordinator = coordinator
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="everstep-links", daemon=True)
+
+    def start(self, server: Address, hello: Hello, server_name: str) -> None:
+        """Link to the server, then receive in the background."""
+        self._endpoint.connect(server_name, server, hello)
+        self._thread.start()
+
+    def send(self, name: str, message: Message) -> None:
+        """From any thread, without waiting."""
+        self._endpoint.post(name, message)
+
+    def stop(self) -> None:
+        """Tell all actors to stop and close the links; deaths no longer count."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._endpoint.wake()
+            self._thread.join(_JOIN_S)
+        else:
+            self._endpoint.close("the driver stopped")
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                for message in self._endpoint.receive(_WAIT_S):
+                    self._handle(message)
+        except BaseException as error:
+            self.inbox.put(Failed(f"the coordinator crashed: {error!r}"))
+            raise
+        finally:
+            for name in self._endpoint.names():
+                self._endpoint.send(name, Stop())
+            self._endpoint.close("the driver stopped")
+
+    def _handle(self, message: Message) -> None:
+        """Hello and Down are the coordinator's; whatever else comes is the driver's."""
+        links = isinstance(message, Hello | Down)
+        envelopes = self._coordinator.handle(message) if links else [(DRIVER, message)]
+        for address, reply in envelopes:
+            if address == DRIVER:
+                self.inbox.put(cast(DriverMessage, reply))
+            else:
+                self._endpoint.send(address, reply)

@@ -1,0 +1,121 @@
+"""One link: an authenticated TCP connection with a queue each way, and no thread.
+
+A link never blocks. Sending queues memory and writes what the kernel takes; receiving
+fills the decoder's memory. Until the peer has proven the run's key, nothing of it is
+parsed. Next: `endpoint.py`, which holds an actor's links and waits on them.
+"""
+
+import socket
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from actors.buffers import ArrayPool
+from actors.errors import LinkError
+from actors.handshake import Handshake, Role
+from actors.messages import Message, RemoteMessage
+from actors.wire import Decoder, encode
+
+Bytes = bytes | memoryview
+
+_PIECES_PER_WRITE: Final = 64
+
+
+class Link:
+    """What one connection needs to know; `LinkError`, `WireError`, `OSError` mean it is over."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        key: bytes,
+        role: Role,
+        pool: ArrayPool,
+        now_s: float,
+        name: str | None = None,
+    ) -> None:
+        """`name` is the peer's, when this side knows whom it called."""
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.connection = connection
+        self.name = name
+        self.opened_s = now_s
+        self.waiting_since_s: float | None = None  # the peer accepts nothing since then
+        self.exit_reason: str | None = None
+        self._outgoing: deque[Bytes] = deque()
+        self._held: list[Message] = []  # to be sent once the peer is proven
+        self._decoder = Decoder(0, pool)
+        self._handshake = Handshake(key, role, self._outgoing.append)
+        self.flush(now_s)
+
+    @property
+    def proven(self) -> bool:
+        return self._handshake.done
+
+    def allow_arrays(self, bound_bytes: int) -> None:
+        """The peer is known: frames may hold arrays up to the bound."""
+        self._decoder.array_bound_bytes = bound_bytes
+
+    def send(self, message: Message, now_s: float) -> None:
+        """Queue the message and write what goes without waiting."""
+        if not self.proven:
+            self._held.append(message)
+            return
+        self._outgoing += encode(message)
+        self.flush(now_s)
+
+    def flush(self, now_s: float) -> None:
+        """Write what the kernel takes."""
+        while self._outgoing:
+            pieces = [self._outgoing[i] for i in range(min(len(self._outgoing), _PIECES_PER_WRITE))]
+            try:
+                sent = self.connection.sendmsg(pieces)
+            except BlockingIOError:
+                if self.waiting_since_s is None:
+                    self.waiting_since_s = now_s
+                return
+            self.waiting_since_s = None
+            self._drop(sent)
+        self.waiting_since_s = None
+
+    def forget_outgoing(self) -> None:
+        """The peer takes nothing any more; what it still said can be read."""
+        self._outgoing.clear()
+        self.waiting_since_s = None
+
+    def receive(self, now_s: float) -> Iterator[RemoteMessage]:
+        """Read until nothing is there; yield each message as it becomes whole.
+
+        Raises:
+            LinkError: the stream has ended, or the peer can not prove itself.
+            WireError: the peer sends bytes that are no message.
+            OSError: the connection is broken.
+        """
+        while True:
+            reader = self._decoder if self.proven else self._handshake
+            try:
+                count = self.connection.recv_into(reader.view)
+            except BlockingIOError:
+                return
+            if count == 0:
+                raise LinkError(self.exit_reason or "connection closed without a word")
+            if (message := reader.advance(count)) is not None:
+                yield message
+            elif isinstance(reader, Handshake):
+                self._handshake_moved(now_s)
+
+    def _handshake_moved(self, now_s: float) -> None:
+        """Send this side's answer; what was held back follows once the peer is proven."""
+        if self.proven:
+            for message in self._held:
+                self._outgoing += encode(message)
+            self._held.clear()
+        self.flush(now_s)
+
+    def _drop(self, sent: int) -> None:
+        """Forget the first `sent` bytes of the queue."""
+        while sent:
+            first = self._outgoing.popleft()
+            if sent < len(first):
+                self._outgoing.appendleft(memoryview(first)[sent:])
+                return
+            sent -= len(first)
