@@ -1,0 +1,65 @@
+"""Validation errors as lines for people: which key, which value, what is allowed."""
+
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+
+def explain(error: ValidationError, model: type[BaseModel], tags: tuple[str, ...]) -> str:
+    """One line a problem. `tags` are union tags, which pydantic puts into a key's path."""
+    return "\n".join(_line(problem, model, tags) for problem in error.errors())
+
+
+def _line(problem: ErrorDetails, model: type[BaseModel], tags: tuple[str, ...]) -> str:
+    path = [part for i, part in enumerate(problem["loc"]) if not (i == 1 and part in tags)]
+    key = ".".join(map(str, path))
+    value, context = problem["input"], problem.get("ctx", {})
+    match problem["type"]:
+        case "value_error":
+            return str(context["error"])
+        case "extra_forbidden":
+            known = _known_keys(model, problem["loc"][:-1])
+            return f"config {key}: unknown key; {_nearest(str(path[-1]), known)}"
+        case "missing":
+            return f"config {key}: missing; it must be set"
+        case "literal_error":
+            return f"config {key}: {value!r} is not allowed; allowed: {context['expected']}"
+        case "union_tag_invalid":
+            return (
+                f"config {key}.source: {context['tag']!r} is not allowed;"
+                f" allowed: {context['expected_tags']}"
+            )
+        case _:
+            return f"config {key}: {value!r} is not allowed; {_lower_first(problem['msg'])}"
+
+
+def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The keys that the section at `path` has; a union tag in the path chooses the member."""
+    current: Any = model
+    for part in path:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            current = current.model_fields[str(part)].annotation
+        else:
+            current = next(
+                member
+                for member in map(_bare, get_args(current))
+                if member.model_fields["source"].annotation.__args__ == (part,)
+            )
+    return list(current.model_fields)
+
+
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"allowed: {', '.join(known)}"
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,51 @@
+"""Optimizers: `init` and `update` on flat vectors, elementwise, without hidden state.
+
+Because an update is elementwise, a server that holds a slice of the vector computes the
+same bits as one that holds all of it. `actors.objectives.Optimizer` is the protocol.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.floating[Any]]
+
+_CHUNK: Final = 1 << 14  # elements; what is scaled is still in the cache when it is added
+
+
+class SGD:
+    """Stochastic gradient descent: parameters - learning_rate * mean gradient.
+
+    Source: Nielsen (2015), chapter 1, equations 20 and 21.
+    """
+
+    def __init__(self, learning_rate: float) -> None:
+        self._learning_rate = learning_rate
+
+    def init(self, parameters: Vector) -> Vector:
+        """No state: an empty vector."""
+        return np.empty(0, parameters.dtype)
+
+    def update(
+        self,
+        parameters: Vector,
+        gradient_sum: Vector,
+        sample_count: int,
+        state: Vector,
+        out: Vector,
+        state_out: Vector,
+    ) -> None:
+        """Write the next parameters into ``out``, which may be `parameters` itself.
+
+        Args:
+            parameters, gradient_sum, out: (p,) of one dtype.
+            sample_count: the gradient's sum over so many samples becomes their mean.
+            state, state_out: empty.
+        """
+        factor = -self._learning_rate / sample_count
+        scaled = np.empty(min(_CHUNK, parameters.size), parameters.dtype)
+        for start in range(0, parameters.size, _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            part = np.multiply(gradient_sum[chunk], factor, out=scaled[: gradient_sum[chunk].size])
+            np.add(parameters[chunk], part, out=out[chunk])
