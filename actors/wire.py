@@ -73,7 +73,7 @@ _FLOATS: Final = {4: np.dtype("<f4"), 8: np.dtype("<f8")}
 
 
 def encode(message: Message) -> list[bytes | memoryview]:
-    """The frame, in pieces: header and fields as one, then each array's own memory.
+    """The frame, in pieces of at least a byte: header and fields, then each array's memory.
 
     Raises:
         WireError: the message never travels, or its fields are larger than a frame may hold.
@@ -94,7 +94,7 @@ def encode(message: Message) -> list[bytes | memoryview]:
     arrays_size = sum(array.nbytes for array in arrays)
     tag = _TAGS[message_type]
     header = _HEADER.pack(MAGIC, VERSION, tag, 0, len(described), arrays_size)
-    return [header + described, *arrays]
+    return [header + described, *(array for array in arrays if array.nbytes)]
 
 
 def decode(frame: bytes, array_bound_bytes: int) -> RemoteMessage:

@@ -71,6 +71,7 @@ class Network:
                 " use output sigmoid or softmax, or loss quadratic"
             )
         self._loss = chosen
+        self._spans = _spans(self.sizes)
         self._workspaces: dict[int, _Workspace] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -79,7 +80,7 @@ class Network:
     @property
     def parameter_count(self) -> int:
         """The length of the flat vector: all weights and biases."""
-        return sum(m * n + m for n, m in zip(self.sizes, self.sizes[1:], strict=False))
+        return self._spans[-1].stop
 
     def layers(self, vector: Vector) -> list[Layer]:
         """Views per layer of parameters, or of a gradient, in the order of the layers.
@@ -91,13 +92,10 @@ class Network:
             ShapeError: the vector has another length.
         """
         self._check("parameters", vector.shape, (self.parameter_count,))
-        layers, at = [], 0
-        for inputs, outputs in zip(self.sizes, self.sizes[1:], strict=False):
-            weights = vector[at : at + outputs * inputs].reshape(outputs, inputs)
-            at += outputs * inputs
-            layers.append(Layer(weights, vector[at : at + outputs]))
-            at += outputs
-        return layers
+        return [
+            Layer(vector[start:middle].reshape(shape), vector[middle:stop])
+            for start, middle, stop, shape in self._spans
+        ]
 
     def initial_parameters(self, seed: int, scheme: InitialWeights = "scaled") -> Vector:
         """Weights and biases from a normal distribution of mean 0.
@@ -118,9 +116,10 @@ class Network:
         Raises:
             ShapeError: a width does not fit the sizes.
         """
+        layers = self.layers(parameters)
         outputs = np.empty((len(inputs), self.sizes[-1]), self.dtype)
         for rows in _chunks(len(inputs)):
-            outputs[rows] = self._forward(parameters, inputs[rows]).activations[-1]
+            outputs[rows] = self._forward(layers, inputs[rows]).activations[-1]
         return outputs
 
     def backprop(
@@ -141,13 +140,13 @@ class Network:
 
         Source: Nielsen (2015), chapter 2, equations BP1 to BP4.
         """
-        work = self._forward(parameters, inputs)
         self._check("targets", targets.shape, (len(inputs), self.sizes[-1]))
+        nablas, layers = self.layers(out), self.layers(parameters)
+        work = self._forward(layers, inputs)
         zs, activations, delta = work.zs, work.activations, work.deltas[-1]
         loss_sum = self._loss.loss_sum(zs[-1], activations[-1], targets, work.scratches[-1])
         # From here on no z is needed any more: their memory is the scratch.
         self._loss.delta(self._output, activations[-1], targets, delta, work.spent(-1))
-        nablas, layers = self.layers(out), self.layers(parameters)
         for index in range(len(layers) - 1, -1, -1):
             before = activations[index - 1] if index > 0 else inputs
             np.matmul(delta.T, before, out=nablas[index].weights)
@@ -168,10 +167,10 @@ class Network:
             ShapeError: a row count or a width does not fit the sizes.
         """
         self._check("targets", targets.shape, (len(inputs), self.sizes[-1]))
-        class_count, loss_sum = self.sizes[-1], 0.0
+        layers, class_count, loss_sum = self.layers(parameters), self.sizes[-1], 0.0
         confusion = np.zeros(class_count * class_count, np.int64)
         for rows in _chunks(len(inputs)):
-            work = self._forward(parameters, inputs[rows])
+            work = self._forward(layers, inputs[rows])
             a, y = work.activations[-1], targets[rows]
             loss_sum += self._loss.loss_sum(work.zs[-1], a, y, work.scratches[-1])
             pairs = np.argmax(y, axis=1) * class_count + np.argmax(a, axis=1)
@@ -180,11 +179,11 @@ class Network:
         row_count = len(inputs)
         return Evaluation(np.trace(confusion).item() / row_count, loss_sum / row_count, confusion)
 
-    def _forward(self, parameters: Vector, inputs: Matrix) -> "_Workspace":
+    def _forward(self, layers: list[Layer], inputs: Matrix) -> "_Workspace":
         """Fill zs and activations of the workspace for that many rows."""
         self._check("inputs", inputs.shape, (len(inputs), self.sizes[0]))
         work = self._workspace(len(inputs))
-        a, layers = inputs, self.layers(parameters)
+        a = inputs
         for index, (weights, biases) in enumerate(layers):
             z = np.matmul(a, weights.T, out=work.zs[index])
             np.add(z, biases, out=z)
@@ -224,6 +223,24 @@ class _Workspace:
     def spent(self, index: int) -> Scratch:
         """Scratch in place of a z that is not needed any more."""
         return self._spent[index]
+
+
+class _Span(NamedTuple):
+    """Where a layer lies in the flat vector: weights start..middle, biases middle..stop."""
+
+    start: int
+    middle: int
+    stop: int
+    shape: tuple[int, int]  # of the weights
+
+
+def _spans(sizes: tuple[int, ...]) -> list[_Span]:
+    spans, start = [], 0
+    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        middle = start + outputs * inputs
+        spans.append(_Span(start, middle, middle + outputs, (outputs, inputs)))
+        start = middle + outputs
+    return spans
 
 
 def _chunks(row_count: int) -> list[slice]:

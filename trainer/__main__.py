@@ -1,0 +1,5 @@
+"""`python -m trainer` is `everstep`."""
+
+from trainer.cli import main
+
+main()

@@ -1,0 +1,129 @@
+"""The command `everstep`. Each command imports what it needs when it runs.
+
+Exit status: 0 done; 1 the training failed; 2 the command, the configuration or the data is
+wrong; 130 stopped by Ctrl-C.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from actors.errors import EverstepError
+from trainer.errors import ConfigError, DataError, RunDirectoryError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Train neural networks with actors that may die at any moment: the final weights"
+    " are the same bytes.",
+)
+
+RunDirectoryArgument = Annotated[
+    Path, typer.Argument(metavar="DIR", help="The run directory that `train` wrote.")
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="NAME",
+        help="A checkpoint's file, or its name in DIR/checkpoints; default: the newest.",
+    ),
+]
+
+
+@app.command()
+def train(
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CONFIG.yaml]", help="Default: the handwritten digits."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one key; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The run directory; default: runs/DATE-TIME."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Join this Ray cluster; default: RAY_ADDRESS, else a private Ray on this"
+            " machine. `local`: a private Ray in any case.",
+        ),
+    ] = None,
+) -> None:
+    """Train a network; write a run directory."""
+    from trainer.train_command import run_training
+
+    run_training(config, overrides or [], out, address)
+
+
+@app.command()
+def evaluate(
+    directory: RunDirectoryArgument,
+    dataset: Annotated[
+        str,
+        typer.Option(
+            metavar="DATASET", help="test, train, or a labelled .npz or .csv file."
+        ),
+    ] = "test",
+    checkpoint: CheckpointOption = None,
+) -> None:
+    """Print accuracy, loss and confusion matrix of a checkpoint on a dataset."""
+    from trainer.use_commands import print_evaluation
+
+    print_evaluation(directory, checkpoint, dataset)
+
+
+@app.command()
+def predict(
+    directory: RunDirectoryArgument,
+    inputs: Annotated[
+        Path, typer.Argument(metavar="INPUTS", help="Rows to classify: a .npz or .csv file.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Where to write; default: standard output."),
+    ] = None,
+    checkpoint: CheckpointOption = None,
+) -> None:
+    """Write class and probabilities of each row, as CSV."""
+    from trainer.use_commands import write_predictions
+
+    write_predictions(directory, checkpoint, inputs, out)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        import trainer
+
+        typer.echo(f"everstep {trainer.__version__}")
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Run a command; errors become one line each and an exit status."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt as error:
+        _fail("stopped by Ctrl-C", error, 130)
+    except (ConfigError, DataError, RunDirectoryError) as error:
+        _fail(str(error), error, 2)
+    except EverstepError as error:
+        _fail(str(error), error, 1)
+    sys.exit(0)
+
+
+def _fail(text: str, error: BaseException, status: int) -> NoReturn:
+    for line in [*text.splitlines(), *getattr(error, "__notes__", [])]:
+        typer.echo(f"everstep: {line}", err=True)
+    sys.exit(status)

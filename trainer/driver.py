@@ -1,0 +1,288 @@
+"""A training's course: epochs, evaluation, checkpoints, over any cluster of actors.
+
+`train` builds the job, starts the cluster and listens. The driver holds nothing that a
+checkpoint does not hold: the weights are the server's, the shards the workers'.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.cluster import Cluster, one_blas_thread
+from actors.errors import ClusterError
+from actors.messages import (
+    Assigned,
+    Died,
+    DriverMessage,
+    EpochDone,
+    Failed,
+    Joined,
+    Progress,
+    RunEpoch,
+    Stall,
+    Vector,
+)
+from trainer.checkpoints import Checkpoint, digest
+from trainer.config import Config
+from trainer.datasets import Dataset, load_dataset
+from trainer.errors import DivergedError
+from trainer.job import build_cluster, build_job, build_network
+from trainer.network import Network
+from trainer.reports import CheckpointWritten, EpochReport, Event, InEpoch, Report, Started, Watcher
+from trainer.run_directory import RunDirectory
+from trainer.shards import steps_per_epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The numbers of a finished run: result.json."""
+
+    digest: str
+    accuracy: float  # on the test set
+    loss: float  # mean training loss of the last epoch
+    test_loss: float
+    epochs: int
+    steps: int
+    samples_applied: int
+    train_s: float  # from the first step's start to the last step's end
+    wall_s: float  # with data, start-up, evaluation and shutdown
+    workers: int
+    deaths: int
+    restarts: int
+    repeated_steps: int
+    stalls_s: list[float]  # for each death: seconds around it without a finished step
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished training: its numbers, the final weights, and the network to use them with."""
+
+    summary: Summary
+    network: Network
+    parameters: Vector
+    directory: Path | None
+
+    @property
+    def digest(self) -> str:
+        """BLAKE2b-256 of the final weights."""
+        return self.summary.digest
+
+    @property
+    def accuracy(self) -> float:
+        """On the test set."""
+        return self.summary.accuracy
+
+
+def train(
+    config: Config | None = None,
+    out: str | Path | None = None,
+    watchers: Sequence[Watcher] = (),
+) -> Result:
+    """Train as configured and return the final weights.
+
+    Args:
+        config: the defaults train the handwritten digits on a private Ray.
+        out: the run directory to create; None writes nothing.
+        watchers: called with every `reports.Report`, in the caller's thread.
+
+    Raises:
+        DataError, RunDirectoryError: before anything is started.
+        ClusterError, DivergedError: training could not go on; a note names what is kept.
+    """
+    config = config or Config()
+    began_s = time.perf_counter()
+    with one_blas_thread():
+        dataset = load_dataset(config)
+        network = build_network(config)
+        job = build_job(config, network, dataset)
+        directory = RunDirectory(Path(out), config) if out is not None else None
+        course = _Course(config, network, dataset, directory, watchers, began_s)
+        try:
+            with build_cluster(config, job) as cluster:
+                course.run(cluster)
+        except BaseException as error:
+            course.abandon(error)
+            raise
+        return course.finish()
+
+
+class _Course:
+    """Where a training stands, and what is done about each message."""
+
+    def __init__(
+        self,
+        config: Config,
+        network: Network,
+        dataset: Dataset,
+        directory: RunDirectory | None,
+        watchers: Sequence[Watcher],
+        began_s: float,
+    ) -> None:
+        self._config, self._network, self._dataset = config, network, dataset
+        self._directory = directory
+        self._watchers: list[Watcher] = [*([directory] if directory else []), *watchers]
+        self._began_s = began_s
+        training = config.training
+        self._steps_per_epoch = steps_per_epoch(
+            len(dataset.train_inputs), training.shards, training.batch_size
+        )
+        self._done: EpochDone | None = None
+        self._report: EpochReport | None = None
+        self._step = 0
+        self._started_s = self._epoch_began_s = self._ended_s = began_s
+        self._workers: set[str] = set()
+        self._sample_count = 0
+        self._deaths = 0
+        self._stalls_s: list[float] = []
+
+    def run(self, cluster: Cluster) -> None:
+        """Until the last epoch is done and evaluated."""
+        epochs = self._config.training.epochs
+        self._started_s = self._epoch_began_s = time.perf_counter()
+        self._tell(Started(epochs, self._steps_per_epoch, self._started_s - self._began_s))
+        self._run_epoch(cluster, 0)
+        while self._done is None or self._done.epoch < epochs - 1:
+            self._handle(cluster, cluster.receive())
+
+    def abandon(self, error: BaseException) -> None:
+        """Training ends early: keep what is done, say where, and leave no empty run behind."""
+        if self._directory is None:
+            return
+        if self._done is None:
+            self._directory.discard()
+            error.add_note("no epoch was finished; nothing is kept")
+            return
+        error.add_note(f"epoch {self._done.epoch + 1} is kept: {self._save(self._done)}")
+
+    def finish(self) -> Result:
+        """The last epoch is done: write down and return what came out."""
+        done, report = self._done, self._report
+        assert done is not None
+        assert report is not None
+        summary = Summary(
+            digest=digest(done.parameters),
+            accuracy=report.accuracy,
+            loss=report.loss,
+            test_loss=report.test_loss,
+            epochs=report.epoch,
+            steps=done.step,
+            samples_applied=self._sample_count,
+            train_s=self._ended_s - self._started_s,
+            wall_s=time.perf_counter() - self._began_s,
+            workers=self._config.cluster.workers,
+            deaths=self._deaths,
+            restarts=0,
+            repeated_steps=0,
+            stalls_s=self._stalls_s,
+        )
+        if self._directory is not None:
+            self._directory.finish(asdict(summary))
+        path = self._directory.path if self._directory else None
+        return Result(summary, self._network, done.parameters, path)
+
+    def _handle(self, cluster: Cluster, message: DriverMessage) -> None:
+        match message:
+            case EpochDone():
+                self._epoch_done(cluster, message)
+            case Progress():
+                self._in_epoch(message)
+            case Joined(name, host, process_id):
+                self._workers.add(name)
+                self._event("joined", name, host=host, process_id=process_id)
+            case Died(name, reason):
+                self._workers.discard(name)
+                self._deaths += 1
+                self._event("died", name, reason=reason)
+            case Assigned(name, shards):
+                self._event("assigned", name, shards=list(shards))
+            case Stall(name, step, seconds):
+                self._stalls_s.append(seconds)
+                self._event("stalled", name, finished_step=step, seconds=seconds)
+            case Failed(reason):
+                raise ClusterError(f"training stopped after step {self._step}: {reason}")
+
+    def _run_epoch(self, cluster: Cluster, epoch: int) -> None:
+        cluster.run_epoch(RunEpoch(epoch, (epoch + 1) * self._steps_per_epoch))
+
+    def _epoch_done(self, cluster: Cluster, done: EpochDone) -> None:
+        """Let the next epoch begin, then look at this one."""
+        self._ended_s = time.perf_counter()
+        seconds, self._epoch_began_s = self._ended_s - self._epoch_began_s, self._ended_s
+        self._step = done.step
+        self._check_finite(done)
+        last = done.epoch == self._config.training.epochs - 1
+        if not last:
+            self._run_epoch(cluster, done.epoch + 1)
+        self._done = done
+        self._sample_count += done.sample_count
+        self._report = self._evaluate(done, seconds)
+        self._tell(self._report)
+        if last or (done.epoch + 1) % self._config.checkpoints.every_epochs == 0:
+            self._save(done)
+
+    def _check_finite(self, done: EpochDone) -> None:
+        if not math.isfinite(done.loss_sum):
+            first = done.step - self._steps_per_epoch + 1
+            raise DivergedError(
+                f"training diverged: the loss is {done.loss_sum} in epoch {done.epoch + 1}"
+                f" (steps {first} to {done.step}); lower training.learning_rate, now"
+                f" {self._config.training.learning_rate:g}"
+            )
+
+    def _evaluate(self, done: EpochDone, seconds: float) -> EpochReport:
+        dataset = self._dataset
+        evaluation = self._network.evaluate(
+            done.parameters, dataset.test_inputs, dataset.test_targets
+        )
+        return EpochReport(
+            epoch=done.epoch + 1,
+            step=done.step,
+            loss=done.loss_sum / done.sample_count,
+            test_loss=evaluation.loss,
+            accuracy=evaluation.accuracy,
+            seconds=seconds,
+            samples_per_second=done.sample_count / seconds,
+            workers=len(self._workers),
+        )
+
+    def _in_epoch(self, progress: Progress) -> None:
+        self._step = progress.step
+        seconds = time.perf_counter() - self._epoch_began_s
+        self._tell(
+            InEpoch(
+                progress.epoch + 1,
+                progress.step,
+                progress.loss_sum / progress.sample_count,
+                progress.sample_count / seconds,
+                len(self._workers),
+            )
+        )
+
+    def _save(self, done: EpochDone) -> Path | None:
+        """Write a checkpoint of that epoch, unless nothing is to be written or it is there."""
+        if self._directory is None:
+            return None
+        checkpoint = Checkpoint(
+            self._config,
+            done.epoch + 1,
+            done.step,
+            done.parameters,
+            done.optimizer_state,
+            self._dataset.scaler,
+            self._dataset.classes,
+            self._dataset.columns,
+        )
+        path = self._directory.save(checkpoint)
+        self._tell(CheckpointWritten(path))
+        return path
+
+    def _event(self, event: str, worker: str, **details: Any) -> None:
+        at_s = round(time.perf_counter() - self._began_s, 6)
+        self._tell(Event(at_s, self._step, event, worker, details))
+
+    def _tell(self, report: Report) -> None:
+        for watcher in self._watchers:
+            watcher(report)

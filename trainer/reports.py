@@ -1,0 +1,62 @@
+"""What a training tells while it runs. Whoever wants to know passes a watcher to `train`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The actors are there, the first step begins."""
+
+    epochs: int
+    steps_per_epoch: int
+    start_s: float  # seconds since the command began
+
+
+@dataclass(frozen=True, slots=True)
+class InEpoch:
+    """A running epoch, a few times a second."""
+
+    epoch: int  # from 1
+    step: int
+    loss: float  # mean training loss of the epoch so far
+    samples_per_second: float
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """A finished epoch; a line of metrics.jsonl."""
+
+    epoch: int  # from 1
+    step: int
+    loss: float  # mean training loss over the epoch
+    test_loss: float
+    accuracy: float  # on the test set
+    seconds: float
+    samples_per_second: float
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened to an actor; a line of events.jsonl."""
+
+    at_s: float  # seconds since the command began
+    step: int  # the last one that the driver has heard of
+    event: str
+    worker: str
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointWritten:
+    """A checkpoint is on the disk."""
+
+    path: Path
+
+
+Report: TypeAlias = Started | InEpoch | EpochReport | Event | CheckpointWritten
+Watcher: TypeAlias = Callable[[Report], None]

@@ -1,0 +1,136 @@
+"""`everstep evaluate` and `everstep predict`: a checkpoint on rows, outside any training."""
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table as ConsoleTable
+
+from actors.cluster import one_blas_thread
+from trainer.checkpoints import FOLDER, Checkpoint, load_checkpoint, write_atomically
+from trainer.config import CsvSource, NpzSource
+from trainer.csv_tables import read_csv
+from trainer.datasets import check_finite, load_tables, one_hot
+from trainer.errors import DataError
+from trainer.job import build_network
+from trainer.network import Evaluation
+from trainer.tables import Table, read_npz
+
+
+def print_evaluation(directory: Path, name: Path | None, dataset: str) -> None:
+    """Accuracy, loss and confusion matrix; `dataset` is test, train or a labelled file."""
+    checkpoint = _checkpoint(directory, name)
+    table = _labelled(checkpoint, dataset)
+    config = checkpoint.config
+    dtype = config.training.dtype
+    with one_blas_thread():
+        evaluation = build_network(config).evaluate(
+            checkpoint.parameters,
+            checkpoint.scaler.apply(table, dtype),
+            one_hot(table, checkpoint.classes, dtype),
+        )
+    console = Console()
+    console.print(
+        f"step {checkpoint.step}, {len(table.features):,} rows of {table.source}"
+        f"{'' if dataset not in ('test', 'train') else f' ({dataset})'}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    console.print(f"accuracy  {evaluation.accuracy:.4f}", highlight=False)
+    console.print(f"loss      {evaluation.loss:.4f}  ({config.network.loss})", highlight=False)
+    console.print(_confusion(evaluation, checkpoint))
+
+
+def write_predictions(directory: Path, name: Path | None, inputs: Path, out: Path | None) -> None:
+    """CSV lines: class, then the probability of each class."""
+    checkpoint = _checkpoint(directory, name)
+    table = _inputs(checkpoint, inputs)
+    check_finite(table)
+    config = checkpoint.config
+    with one_blas_thread():
+        outputs = build_network(config).feedforward(
+            checkpoint.parameters, checkpoint.scaler.apply(table, config.training.dtype)
+        )
+    text = _as_csv(probabilities(outputs), checkpoint)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        write_atomically(out, text.encode())
+    except OSError as error:
+        raise DataError(f"--out {out}: {error.strerror}") from None
+
+
+def probabilities(outputs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Outputs (rows, classes) as shares that sum to 1 in each row.
+
+    A softmax output is that already. Sigmoid and identity outputs estimate each class on
+    its own: what is negative counts as 0, then the row is divided by its sum. A row
+    without anything above 0 gets equal shares.
+    """
+    shares = np.maximum(outputs.astype(np.float64), 0)
+    sums = shares.sum(axis=1, keepdims=True)
+    return np.where(sums > 0, shares / np.where(sums > 0, sums, 1), 1 / outputs.shape[1])
+
+
+def _checkpoint(directory: Path, name: Path | None) -> Checkpoint:
+    if name is None:
+        return load_checkpoint(directory)
+    in_run = directory / FOLDER / name
+    for candidate in (in_run, in_run.with_name(f"{name.name}.safetensors")):
+        if candidate.is_file():
+            return load_checkpoint(candidate)
+    return load_checkpoint(name)
+
+
+def _labelled(checkpoint: Checkpoint, dataset: str) -> Table:
+    """The rows that `--dataset` names."""
+    if dataset in ("test", "train"):
+        train, test = load_tables(checkpoint.config.data)
+        return test if dataset == "test" else train
+    table = _read(checkpoint, Path(dataset), labelled=True)
+    check_finite(table)
+    return table
+
+
+def _inputs(checkpoint: Checkpoint, path: Path) -> Table:
+    return _read(checkpoint, path, labelled=False)
+
+
+def _read(checkpoint: Checkpoint, path: Path, labelled: bool) -> Table:
+    """A .csv by the columns of the training data, an .npz by the names of its arrays."""
+    data = checkpoint.config.data
+    match path.suffix.lower():
+        case ".csv":
+            label = (data.label if isinstance(data, CsvSource) else "label") if labelled else None
+            return read_csv(path, label, checkpoint.columns)
+        case ".npz":
+            names = (data.features, data.labels) if isinstance(data, NpzSource) else ("x", "y")
+            return read_npz(path, names[0], names[1] if labelled else None)
+        case _:
+            raise DataError(f"data {path}: must be a .npz or a .csv file")
+
+
+def _confusion(evaluation: Evaluation, checkpoint: Checkpoint) -> ConsoleTable:
+    """Rows are the true classes, columns the predicted ones; 0 is left blank."""
+    table = ConsoleTable(title="true class (rows), predicted class (columns)", title_justify="left")
+    table.add_column("", style="bold")
+    for name in checkpoint.classes:
+        table.add_column(str(name), justify="right")
+    for name, row in zip(checkpoint.classes, evaluation.confusion.tolist(), strict=True):
+        table.add_row(str(name), *(str(count) if count else "" for count in row))
+    return table
+
+
+def _as_csv(shares: NDArray[np.float64], checkpoint: Checkpoint) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["class", *(f"p_{name}" for name in checkpoint.classes)])
+    for row in shares:
+        writer.writerow([checkpoint.classes[int(row.argmax())], *(f"{p:.6f}" for p in row)])
+    return text.getvalue()
