@@ -28,9 +28,7 @@ def deal(shard_count: int, workers: Sequence[str]) -> dict[str, tuple[int, ...]]
     Contiguous, because a run covers whole subtrees: fewer messages a step.
     """
     bounds = [i * shard_count // len(workers) for i in range(len(workers) + 1)]
-    return {
-        name: tuple(range(bounds[i], bounds[i + 1])) for i, name in enumerate(workers)
-    }
+    return {name: tuple(range(bounds[i], bounds[i + 1])) for i, name in enumerate(workers)}
 
 
 class Coordinator:

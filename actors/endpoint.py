@@ -9,6 +9,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final, cast
 
@@ -99,10 +100,8 @@ class Endpoint:
 
     def wake(self) -> None:
         """Make `receive` return early; from another thread."""
-        try:
+        with suppress(BlockingIOError):  # then enough wake-ups are on their way
             self._wake_sender.send(b"\0")
-        except BlockingIOError:
-            pass  # enough wake-ups are on their way
 
     def receive(self, timeout_s: float) -> list[Message]:
         """What came, waiting at most `timeout_s`; empty when nothing did."""

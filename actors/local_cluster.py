@@ -49,9 +49,7 @@ class LocalCluster:
         }
         for i in range(worker_count):
             hello = Hello(f"worker-{i}", "localhost", os.getpid())
-            self._cores[hello.name] = Worker(
-                job.objective, shard_count, job.shards.__getitem__
-            )
+            self._cores[hello.name] = Worker(job.objective, shard_count, job.shards.__getitem__)
             self._queue += [(_COORDINATOR, hello), (SERVER, hello)]
 
     def __enter__(self) -> Self:

@@ -153,9 +153,7 @@ class ParameterServer:
         if not due or self._step == self._progress_step or self._sample_count == 0:
             return []
         self._progress_s, self._progress_step = now_s, self._step
-        return [
-            (DRIVER, Progress(self._epoch, self._step, self._sample_count, self._loss_sum))
-        ]
+        return [(DRIVER, Progress(self._epoch, self._step, self._sample_count, self._loss_sum))]
 
     def _new_reduction(self) -> Reduction:
         size, dtype = self._parameters.size, self._parameters.dtype

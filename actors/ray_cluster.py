@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import ray
-from ray.actor import ActorHandle
 
 from actors.actor_loop import run_actor
 from actors.cluster import Job, one_blas_thread
@@ -26,7 +25,6 @@ from actors.handshake import new_key
 from actors.messages import (
     DRIVER,
     SERVER,
-    Assigned,
     DriverMessage,
     Failed,
     Hello,
@@ -38,6 +36,7 @@ from actors.parameter_server import ParameterServer
 from actors.worker import Worker
 
 _log = logging.getLogger("everstep")
+_Handle = Any  # a Ray actor handle: its methods are made when it runs
 
 _POLL_S: Final = 0.2
 _LEAVE_S: Final = 2.0
@@ -101,28 +100,31 @@ class RayCluster:
             _init(self._address, len(self._names))
         endpoint = _endpoint(self._key, self._job.array_bound_bytes, self._link_timeout_s)
         self._mailbox = DriverMailbox(endpoint, Coordinator(len(self._job.shards)))
+        self._exits.callback(self._mailbox.stop)
         server, workers = self._create_actors()
         self._exits.callback(self._end_actors, [server, *workers.values()])
         self._link(server, workers)
         self._await_workers()
 
-    def _create_actors(self) -> tuple[ActorHandle[Any], dict[str, ActorHandle[Any]]]:
+    def _create_actors(self) -> tuple[_Handle, dict[str, _Handle]]:
         """All at once: each takes about a second to start."""
         job, shard_count = self._job, len(self._job.shards)
         core = ParameterServer(
             job.optimizer, shard_count, job.parameters, job.optimizer_state, job.step
         )
         links = (self._key, job.array_bound_bytes, self._link_timeout_s)
-        server = ray.remote(ServerActor).options(num_cpus=0).remote(core, *links)
-        worker_class = ray.remote(WorkerActor).options(num_cpus=1)
+        server = _create(ServerActor, 0, core, *links)
         shards = [ray.put(shard) for shard in job.shards]
         return server, {
-            name: worker_class.remote(name, job.objective, shards, *links) for name in self._names
+            name: _create(WorkerActor, 1, name, job.objective, shards, *links)
+            for name in self._names
         }
 
-    def _link(self, server: ActorHandle[Any], workers: dict[str, ActorHandle[Any]]) -> None:
+    def _link(self, server: _Handle, workers: dict[str, _Handle]) -> None:
         """Everybody links to the server and to the coordinator."""
-        server_address = _get(server.address.remote(), "the parameter server", self._start_timeout_s)
+        server_address = _get(
+            server.address.remote(), "the parameter server", self._start_timeout_s
+        )
         self._lives[SERVER] = server.live.remote()
         self._mailbox.start(server_address, _hello(DRIVER), SERVER)
         for name, worker in workers.items():
@@ -163,7 +165,7 @@ class RayCluster:
             name = next(name for name, known in self._lives.items() if known == life)
             _get(life, name, 0.0)
 
-    def _end_actors(self, actors: Sequence[ActorHandle[Any]]) -> None:
+    def _end_actors(self, actors: Sequence[_Handle]) -> None:
         """Ask them to leave; end those that do not."""
         self._mailbox.stop()
         lives = [*self._lives.values()]
@@ -228,6 +230,11 @@ def _init(address: str | None, worker_count: int) -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
+
+
+def _create(actor_class: type, num_cpus: int, *arguments: Any) -> _Handle:
+    """Start an actor's process; returns at once."""
+    return ray.remote(actor_class).options(num_cpus=num_cpus).remote(*arguments)
 
 
 def _endpoint(key: bytes, array_bound_bytes: int, link_timeout_s: float) -> Endpoint:

@@ -34,9 +34,7 @@ class Partial(NamedTuple):
 def combine(left: Partial, right: Partial, out: Vector) -> Partial:
     """The parent's sum. ``out`` may be one of the children's gradients."""
     np.add(left.gradient, right.gradient, out=out)
-    return Partial(
-        left.sample_count + right.sample_count, left.loss_sum + right.loss_sum, out
-    )
+    return Partial(left.sample_count + right.sample_count, left.loss_sum + right.loss_sum, out)
 
 
 class Tree:

@@ -48,10 +48,18 @@ class Worker:
     def _gradients(self, shards: Iterable[int]) -> list[Envelope]:
         if (weights := self._weights) is None:
             return []
-        return [
-            (SERVER, Dx(weights.step, *node, *self._reduce(node, weights)))
-            for node in self._tree.cover(shards)
-        ]
+        return [(SERVER, self._dx(node, weights)) for node in self._tree.cover(shards)]
+
+    def _dx(self, node: Node, weights: Weights) -> Dx:
+        partial = self._reduce(node, weights)
+        return Dx(
+            weights.step,
+            node.start,
+            node.stop,
+            partial.sample_count,
+            partial.loss_sum,
+            partial.gradient,
+        )
 
     def _reduce(self, node: Node, weights: Weights) -> Partial:
         """The node's sum, depth first: as many vectors at once as the tree is deep."""

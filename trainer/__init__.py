@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainer.checkpoints import Checkpoint, load_checkpoint
     from trainer.config import Config, load_config
-    from trainer.driver import Result, train
+    from trainer.driver import train
     from trainer.network import Evaluation, Network
+    from trainer.result import Result
 
 __version__ = "0.1.0"
 
@@ -33,7 +34,7 @@ _HOMES = {
     "Config": "trainer.config",
     "Evaluation": "trainer.network",
     "Network": "trainer.network",
-    "Result": "trainer.driver",
+    "Result": "trainer.result",
     "load_checkpoint": "trainer.checkpoints",
     "load_config": "trainer.config",
     "train": "trainer.driver",

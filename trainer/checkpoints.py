@@ -182,5 +182,7 @@ def _contents_digest(tensors: dict[str, NDArray[Any]]) -> str:
 def _blake2b(*arrays: NDArray[Any]) -> str:
     hasher = hashlib.blake2b(digest_size=32)
     for array in arrays:
-        hasher.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).view(np.uint8).data)
+        hasher.update(
+            np.ascontiguousarray(array, array.dtype.newbyteorder("<")).view(np.uint8).data
+        )
     return hasher.hexdigest()

@@ -69,9 +69,7 @@ def evaluate(
     directory: RunDirectoryArgument,
     dataset: Annotated[
         str,
-        typer.Option(
-            metavar="DATASET", help="test, train, or a labelled .npz or .csv file."
-        ),
+        typer.Option(metavar="DATASET", help="test, train, or a labelled .npz or .csv file."),
     ] = "test",
     checkpoint: CheckpointOption = None,
 ) -> None:

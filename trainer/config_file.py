@@ -53,9 +53,7 @@ def apply_override(sections: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     section, dot, key = name.strip().partition(".")
     if not (equals and dot and section and key):
-        raise ConfigError(
-            f"--set {override}: must be section.key=value, like training.epochs=10"
-        )
+        raise ConfigError(f"--set {override}: must be section.key=value, like training.epochs=10")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

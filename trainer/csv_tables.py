@@ -79,9 +79,7 @@ def _first_problem(path: Path, header: list[str], wanted: tuple[str, ...]) -> st
         next(reader)
         for row in reader:
             if row and len(row) != len(header):
-                return (
-                    f"line {reader.line_num}: {len(row)} cells, the header has {len(header)}"
-                )
+                return f"line {reader.line_num}: {len(row)} cells, the header has {len(header)}"
             for name, cell in zip(header, row, strict=False):
                 if name in wanted and not _is_number(cell):
                     return f"line {reader.line_num}, column {name!r}: {cell!r} is no number"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.config import Config, CsvSource, DataConfig, IdxSource, NpzSource
+from trainer.config import Config, CsvSource, DataConfig, DigitsSource, IdxSource, NpzSource
 from trainer.csv_tables import read_csv
 from trainer.errors import DataError
 from trainer.tables import Table, read_digits, read_idx_pair, read_npz
@@ -75,20 +75,22 @@ def load_dataset(config: Config) -> Dataset:
 
 def load_tables(data: DataConfig) -> tuple[Table, Table]:
     """The training rows and the test rows of a source, checked but not scaled."""
+    tested: Table | None = None
     match data:
         case IdxSource():
             train = read_idx_pair(data.train_images, data.train_labels)
-            test = data.test_images and data.test_labels
-            tested = read_idx_pair(data.test_images, data.test_labels) if test else None
+            if data.test_images and data.test_labels:
+                tested = read_idx_pair(data.test_images, data.test_labels)
         case NpzSource():
             train = read_npz(data.path, data.features, data.labels)
-            named = data.test_features, data.test_labels
-            tested = read_npz(data.path, *named) if all(named) else None
+            if data.test_features and data.test_labels:
+                tested = read_npz(data.path, data.test_features, data.test_labels)
         case CsvSource():
             train = read_csv(data.train, data.label)
-            tested = read_csv(data.test, data.label, train.columns) if data.test else None
-        case _:
-            train, tested = read_digits(), None
+            if data.test:
+                tested = read_csv(data.test, data.label, train.columns)
+        case DigitsSource():
+            train = read_digits()
     for table in (train, tested):
         if table is not None:
             check_finite(table)
@@ -129,7 +131,8 @@ def one_hot(table: Table, classes: Sequence[ClassName], dtype: str) -> Matrix:
                 f" {len(classes)} classes {_some(classes)}"
             )
     columns = np.array([column_of[name] for name in found.tolist()])[which]
-    return np.eye(len(classes), dtype=dtype)[columns]
+    targets: Matrix = np.eye(len(classes), dtype=dtype)[columns]
+    return targets
 
 
 def check_finite(table: Table) -> None:
@@ -145,9 +148,12 @@ def check_finite(table: Table) -> None:
 
 def _classes(configured: Sequence[ClassName] | None, train: Table) -> tuple[ClassName, ...]:
     """The configured classes, or those of the training rows, sorted."""
-    classes = tuple(np.unique(train.labels).tolist()) if configured is None else tuple(configured)
+    found = () if train.labels is None else tuple(np.unique(train.labels).tolist())
+    classes = found if configured is None else tuple(configured)
     if len(classes) < 2:  # noqa: PLR2004 - there is nothing to tell apart
-        raise DataError(f"data {train.source}: a single class {_some(classes)}, at least two needed")
+        raise DataError(
+            f"data {train.source}: a single class {_some(classes)}, at least two needed"
+        )
     return classes
 
 

@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from trainer.driver import Result
 from trainer.reports import EpochReport, Event, InEpoch, Report, Started
+from trainer.result import Result
 
 _BAR_WIDTH = 10
 _LABEL_STYLE = "bold"

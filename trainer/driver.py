@@ -7,9 +7,9 @@ checkpoint does not hold: the weights are the server's, the shards the workers'.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.cluster import Cluster, one_blas_thread
 from actors.errors import ClusterError
@@ -23,7 +23,6 @@ from actors.messages import (
     Progress,
     RunEpoch,
     Stall,
-    Vector,
 )
 from trainer.checkpoints import Checkpoint, digest
 from trainer.config import Config
@@ -32,48 +31,9 @@ from trainer.errors import DivergedError
 from trainer.job import build_cluster, build_job, build_network
 from trainer.network import Network
 from trainer.reports import CheckpointWritten, EpochReport, Event, InEpoch, Report, Started, Watcher
+from trainer.result import Result, Summary
 from trainer.run_directory import RunDirectory
 from trainer.shards import steps_per_epoch
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The numbers of a finished run: result.json."""
-
-    digest: str
-    accuracy: float  # on the test set
-    loss: float  # mean training loss of the last epoch
-    test_loss: float
-    epochs: int
-    steps: int
-    samples_applied: int
-    train_s: float  # from the first step's start to the last step's end
-    wall_s: float  # with data, start-up, evaluation and shutdown
-    workers: int
-    deaths: int
-    restarts: int
-    repeated_steps: int
-    stalls_s: list[float]  # for each death: seconds around it without a finished step
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A finished training: its numbers, the final weights, and the network to use them with."""
-
-    summary: Summary
-    network: Network
-    parameters: Vector
-    directory: Path | None
-
-    @property
-    def digest(self) -> str:
-        """BLAKE2b-256 of the final weights."""
-        return self.summary.digest
-
-    @property
-    def accuracy(self) -> float:
-        """On the test set."""
-        return self.summary.accuracy
 
 
 def train(
@@ -102,11 +62,18 @@ def train(
         course = _Course(config, network, dataset, directory, watchers, began_s)
         try:
             with build_cluster(config, job) as cluster:
-                course.run(cluster)
+                last = course.run(cluster)
         except BaseException as error:
             course.abandon(error)
             raise
-        return course.finish()
+        return course.finish(last)
+
+
+class _Finished(NamedTuple):
+    """An epoch that is done and evaluated."""
+
+    done: EpochDone
+    report: EpochReport
 
 
 class _Course:
@@ -129,8 +96,7 @@ class _Course:
         self._steps_per_epoch = steps_per_epoch(
             len(dataset.train_inputs), training.shards, training.batch_size
         )
-        self._done: EpochDone | None = None
-        self._report: EpochReport | None = None
+        self._last: _Finished | None = None
         self._step = 0
         self._started_s = self._epoch_began_s = self._ended_s = began_s
         self._workers: set[str] = set()
@@ -138,30 +104,30 @@ class _Course:
         self._deaths = 0
         self._stalls_s: list[float] = []
 
-    def run(self, cluster: Cluster) -> None:
-        """Until the last epoch is done and evaluated."""
+    def run(self, cluster: Cluster) -> _Finished:
+        """Until the last epoch is done and evaluated; that epoch."""
         epochs = self._config.training.epochs
         self._started_s = self._epoch_began_s = time.perf_counter()
         self._tell(Started(epochs, self._steps_per_epoch, self._started_s - self._began_s))
         self._run_epoch(cluster, 0)
-        while self._done is None or self._done.epoch < epochs - 1:
+        while (last := self._last) is None or last.report.epoch < epochs:
             self._handle(cluster, cluster.receive())
+        return last
 
     def abandon(self, error: BaseException) -> None:
         """Training ends early: keep what is done, say where, and leave no empty run behind."""
         if self._directory is None:
             return
-        if self._done is None:
+        if self._last is None:
             self._directory.discard()
             error.add_note("no epoch was finished; nothing is kept")
             return
-        error.add_note(f"epoch {self._done.epoch + 1} is kept: {self._save(self._done)}")
+        path = self._save(self._last.done)
+        error.add_note(f"epoch {self._last.report.epoch} is kept: {path}")
 
-    def finish(self) -> Result:
-        """The last epoch is done: write down and return what came out."""
-        done, report = self._done, self._report
-        assert done is not None
-        assert report is not None
+    def finish(self, last: _Finished) -> Result:
+        """All epochs are done: write down and return what came out."""
+        done, report = last
         summary = Summary(
             digest=digest(done.parameters),
             accuracy=report.accuracy,
@@ -216,10 +182,10 @@ class _Course:
         last = done.epoch == self._config.training.epochs - 1
         if not last:
             self._run_epoch(cluster, done.epoch + 1)
-        self._done = done
         self._sample_count += done.sample_count
-        self._report = self._evaluate(done, seconds)
-        self._tell(self._report)
+        report = self._evaluate(done, seconds)
+        self._last = _Finished(done, report)
+        self._tell(report)
         if last or (done.epoch + 1) % self._config.checkpoints.every_epochs == 0:
             self._save(done)
 

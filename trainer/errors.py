@@ -1,12 +1,12 @@
 """What the trainer raises on purpose; the tree's root is in `actors.errors`.
 
-    EverstepError
-    ├── ConfigError         a configuration that can not be; names the key and what is allowed
-    ├── DataError           data that can not be trained on; names the file and the place
-    ├── ShapeError          arrays that do not fit a network
-    ├── CheckpointError     a checkpoint that can not be read or written
-    ├── RunDirectoryError   a run directory that can not be used
-    └── DivergedError       the loss is no finite number any more
+EverstepError
+├── ConfigError         a configuration that can not be; names the key and what is allowed
+├── DataError           data that can not be trained on; names the file and the place
+├── ShapeError          arrays that do not fit a network
+├── CheckpointError     a checkpoint that can not be read or written
+├── RunDirectoryError   a run directory that can not be used
+└── DivergedError       the loss is no finite number any more
 """
 
 from actors.errors import EverstepError

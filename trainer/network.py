@@ -11,21 +11,14 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from trainer.activations import HIDDEN, OUTPUT, Matrix, Scratch
+from trainer.activations import HIDDEN, OUTPUT, Matrix
 from trainer.errors import ShapeError
+from trainer.layout import Layer, Vector, Workspace, spans_of
 from trainer.losses import LOSSES, loss_for
 
-Vector = NDArray[np.floating[Any]]
 InitialWeights = Literal["scaled", "gaussian"]
 
 _EVALUATION_ROWS: Final = 512
-
-
-class Layer(NamedTuple):
-    """Views into a flat vector: what one layer adds to it."""
-
-    weights: Matrix  # (outputs, inputs)
-    biases: Vector  # (outputs,)
 
 
 class Evaluation(NamedTuple):
@@ -71,8 +64,8 @@ class Network:
                 " use output sigmoid or softmax, or loss quadratic"
             )
         self._loss = chosen
-        self._spans = _spans(self.sizes)
-        self._workspaces: dict[int, _Workspace] = {}
+        self._spans = spans_of(self.sizes)
+        self._workspaces: dict[int, Workspace] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Network, self._arguments
@@ -107,7 +100,7 @@ class Network:
         parameters = generator.standard_normal(self.parameter_count, np.float64)
         if scheme == "scaled":
             for weights, _ in self.layers(parameters):
-                weights /= np.sqrt(weights.shape[1])
+                np.divide(weights, np.sqrt(weights.shape[1]), out=weights)
         return parameters.astype(self.dtype)
 
     def feedforward(self, parameters: Vector, inputs: Matrix) -> Matrix:
@@ -122,9 +115,7 @@ class Network:
             outputs[rows] = self._forward(layers, inputs[rows]).activations[-1]
         return outputs
 
-    def backprop(
-        self, parameters: Vector, inputs: Matrix, targets: Matrix, out: Vector
-    ) -> float:
+    def backprop(self, parameters: Vector, inputs: Matrix, targets: Matrix, out: Vector) -> float:
         """Write the loss gradient, summed over the rows, into ``out``.
 
         Args:
@@ -168,18 +159,18 @@ class Network:
         """
         self._check("targets", targets.shape, (len(inputs), self.sizes[-1]))
         layers, class_count, loss_sum = self.layers(parameters), self.sizes[-1], 0.0
-        confusion = np.zeros(class_count * class_count, np.int64)
+        counts = np.zeros(class_count * class_count, np.int64)
         for rows in _chunks(len(inputs)):
             work = self._forward(layers, inputs[rows])
             a, y = work.activations[-1], targets[rows]
             loss_sum += self._loss.loss_sum(work.zs[-1], a, y, work.scratches[-1])
             pairs = np.argmax(y, axis=1) * class_count + np.argmax(a, axis=1)
-            confusion += np.bincount(pairs, minlength=confusion.size)
-        confusion = confusion.reshape(class_count, class_count)
+            counts += np.bincount(pairs, minlength=counts.size)
+        confusion = counts.reshape(class_count, class_count)
         row_count = len(inputs)
         return Evaluation(np.trace(confusion).item() / row_count, loss_sum / row_count, confusion)
 
-    def _forward(self, layers: list[Layer], inputs: Matrix) -> "_Workspace":
+    def _forward(self, layers: list[Layer], inputs: Matrix) -> Workspace:
         """Fill zs and activations of the workspace for that many rows."""
         self._check("inputs", inputs.shape, (len(inputs), self.sizes[0]))
         work = self._workspace(len(inputs))
@@ -192,55 +183,15 @@ class Network:
             function.forward(z, a, work.scratches[index])
         return work
 
-    def _workspace(self, row_count: int) -> "_Workspace":
+    def _workspace(self, row_count: int) -> Workspace:
         if row_count not in self._workspaces:
-            self._workspaces[row_count] = _Workspace(row_count, self.sizes[1:], self.dtype)
+            self._workspaces[row_count] = Workspace(row_count, self.sizes[1:], self.dtype)
         return self._workspaces[row_count]
 
     def _check(self, what: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
         if shape != expected:
             sizes = "-".join(map(str, self.sizes))
-            raise ShapeError(
-                f"network {sizes}: {what} have shape {shape}, expected {expected}"
-            )
-
-
-class _Workspace:
-    """Every temporary of a pass over n rows, one per layer, allocated once."""
-
-    def __init__(self, row_count: int, widths: Sequence[int], dtype: np.dtype[Any]) -> None:
-        def empty(width: int) -> Matrix:
-            return np.empty((row_count, width), dtype)
-
-        self.zs = [empty(width) for width in widths]
-        self.activations = [empty(width) for width in widths]
-        self.deltas = [empty(width) for width in widths]
-        column = empty(1)
-        # A layer's delta is written only after its forward pass and its loss.
-        self.scratches = [Scratch(delta, column) for delta in self.deltas]
-        self._spent = [Scratch(z, column) for z in self.zs]
-
-    def spent(self, index: int) -> Scratch:
-        """Scratch in place of a z that is not needed any more."""
-        return self._spent[index]
-
-
-class _Span(NamedTuple):
-    """Where a layer lies in the flat vector: weights start..middle, biases middle..stop."""
-
-    start: int
-    middle: int
-    stop: int
-    shape: tuple[int, int]  # of the weights
-
-
-def _spans(sizes: tuple[int, ...]) -> list[_Span]:
-    spans, start = [], 0
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
-        middle = start + outputs * inputs
-        spans.append(_Span(start, middle, middle + outputs, (outputs, inputs)))
-        start = middle + outputs
-    return spans
+            raise ShapeError(f"network {sizes}: {what} have shape {shape}, expected {expected}")
 
 
 def _chunks(row_count: int) -> list[slice]:

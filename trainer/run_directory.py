@@ -1,6 +1,6 @@
 """The files of a run: configuration, metrics, events, checkpoints, result.
 
-    config.yaml  metrics.jsonl  events.jsonl  checkpoints/step-NNNNNNNN.safetensors  result.json
+config.yaml  metrics.jsonl  events.jsonl  checkpoints/step-NNNNNNNN.safetensors  result.json
 """
 
 import json

@@ -91,7 +91,12 @@ def cut(dataset: Dataset, shard_count: int, batch_size: int, seed: int) -> list[
     steps = steps_per_epoch(row_count, shard_count, batch_size)
     return [
         RowShard(
-            dataset.train_inputs[rows], dataset.train_targets[rows], seed, number, micro_batch, steps
+            dataset.train_inputs[rows],
+            dataset.train_targets[rows],
+            seed,
+            number,
+            micro_batch,
+            steps,
         )
         for number, rows in enumerate(np.array_split(order, shard_count))
     ]
