@@ -259,4 +259,5 @@ def _get(reference: "ray.ObjectRef[Any]", who: str, timeout_s: float) -> Any:
     except ray.exceptions.GetTimeoutError:
         raise ClusterError(f"{who} did not start within {timeout_s:g} s") from None
     except ray.exceptions.RayError as error:
-        raise ClusterError(f"{who} could not start: {error}") from error
+        cause = str(error).strip().splitlines()[-1]  # above it stands Ray's own traceback
+        raise ClusterError(f"{who} could not start: {cause}") from error

@@ -186,6 +186,15 @@ class Config(Section):
                 raise ValueError(f"config data.{other}: missing, while data.{one} is given")
         return self
 
+    def with_changes(self, **sections: dict[str, Any]) -> Self:
+        """This configuration with some keys of some sections changed, validated anew.
+
+        Raises:
+            ConfigError: as for a new configuration.
+        """
+        mine = self.model_dump()
+        return type(self)(**mine | {name: mine[name] | keys for name, keys in sections.items()})
+
     def as_yaml(self) -> str:
         """The whole configuration, defaults written out."""
         import yaml

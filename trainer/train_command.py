@@ -25,5 +25,4 @@ def run_training(
 def _with_address(config: Config, address: str | None) -> Config:
     """Which Ray to join: the option, then the configuration, then RAY_ADDRESS."""
     chosen = address or config.cluster.address or os.environ.get("RAY_ADDRESS") or None
-    cluster = config.cluster.model_copy(update={"address": chosen})
-    return config.model_copy(update={"cluster": cluster})
+    return config.with_changes(cluster={"address": chosen})

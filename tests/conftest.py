@@ -1,0 +1,34 @@
+"""What several test files share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trainer.config import Config
+
+# Hypothesis keeps its examples here; nothing else is written beside the sources.
+os.environ.pop("RAY_ADDRESS", None)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One private Ray for all tests that run actors on it, with CPUs for five workers."""
+    import ray
+
+    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def quick() -> Config:
+    """Two epochs of the digits in one process."""
+    return Config(training={"epochs": 2}, cluster={"kind": "local"})
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The root of the sources."""
+    return Path(__file__).parent.parent

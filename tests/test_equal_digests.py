@@ -1,0 +1,156 @@
+"""The promise: one digest, in one process or on Ray, with any number of workers."""
+
+import subprocess
+import sys
+
+import pytest
+
+from actors.cluster import Cluster, Job
+from actors.local_cluster import LocalCluster
+from actors.messages import Assigned, DriverMessage, EpochDone, RunEpoch
+from actors.ray_cluster import RayCluster
+from tests.toys import toy_job
+from trainer import Config, train
+from trainer.checkpoints import digest
+from trainer.errors import ConfigError
+
+STEPS = 12
+
+# (shards, batch_size): micro-batches of 1 row too; not only powers of two.
+CUTS = [(1, 1), (1, 16), (4, 4), (4, 32), (7, 7), (7, 21), (8, 8), (8, 40)]
+DTYPES = ["float32", "float64"]
+WORKERS = [1, 2, 3, 5]
+
+
+def configured(shards: int, batch_size: int, dtype: str, kind: str, workers: int) -> Config:
+    return Config(
+        training={
+            "epochs": 1,
+            "shards": shards,
+            "batch_size": batch_size,
+            "dtype": dtype,
+            "learning_rate": 0.5,
+        },
+        cluster={"kind": kind, "workers": workers},
+    )
+
+
+def undisturbed(shards: int, batch_size: int, dtype: str) -> str:
+    """The reference: one worker in one process."""
+    return train(configured(shards, batch_size, dtype, "local", 1)).digest
+
+
+def toy_digest(cluster: Cluster) -> str:
+    return digest(run(cluster)[-1].parameters)
+
+
+def run(cluster: Cluster, steps: int = STEPS) -> list[EpochDone]:
+    """The toy to its end, in two epochs."""
+    done: list[EpochDone] = []
+    with cluster:
+        for epoch, until_step in enumerate((steps // 2, steps)):
+            cluster.run_epoch(RunEpoch(epoch, until_step))
+            while len(done) == epoch:
+                message: DriverMessage = cluster.receive()
+                if isinstance(message, EpochDone):
+                    done.append(message)
+    return done
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shards", "batch_size"), CUTS)
+def test_the_number_of_workers_in_one_process_changes_nothing(
+    shards: int, batch_size: int, dtype: str
+) -> None:
+    expected = undisturbed(shards, batch_size, dtype)
+    for workers in WORKERS:
+        if workers <= shards:
+            config = configured(shards, batch_size, dtype, "local", workers)
+            assert train(config).digest == expected, f"{workers} workers"
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("shards", [1, 4, 7, 8])
+def test_ray_and_one_process_give_the_same_bytes(shards: int, workers: int) -> None:
+    """Both types and both micro-batches (1 and 4 rows) meet every shard and worker count."""
+    if workers > shards:
+        with pytest.raises(ConfigError, match="would idle"):
+            configured(shards, shards, "float32", "ray", workers)
+        return
+    variant = WORKERS.index(workers) + shards
+    dtype, rows = DTYPES[variant % 2], 1 if variant % 4 < 2 else 4
+    config = configured(shards, shards * rows, dtype, "ray", workers)
+    assert train(config).digest == undisturbed(shards, shards * rows, dtype)
+
+
+@pytest.mark.parametrize("shard_count", [1, 4, 7, 8])
+def test_workers_beyond_the_shards_idle_and_change_nothing(shard_count: int) -> None:
+    """The configuration refuses them; the actors do not mind."""
+    job = toy_job(shard_count)
+    digests = {toy_digest(LocalCluster(job, workers)) for workers in (1, 2, 3, 5, 9)}
+    assert len(digests) == 1
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_five_ray_workers_for_four_shards_change_nothing() -> None:
+    job = toy_job(4)
+    assert toy_digest(RayCluster(job, 5)) == toy_digest(LocalCluster(job, 1))
+
+
+def test_an_epoch_boundary_changes_nothing() -> None:
+    job = toy_job(4)
+    in_one, in_two = (run_epochs(job, stops) for stops in ([12], [5, 12]))
+    assert in_one == in_two
+
+
+def run_epochs(job: Job, stops: list[int]) -> str:
+    with LocalCluster(job, 2) as cluster:
+        for epoch, until_step in enumerate(stops):
+            cluster.run_epoch(RunEpoch(epoch, until_step))
+            while not isinstance(message := cluster.receive(), EpochDone):
+                pass
+    return digest(message.parameters)
+
+
+@pytest.mark.parametrize("changed", ["seed", "learning_rate", "shards", "batch_size"])
+def test_what_should_change_the_digest_does(changed: str, quick: Config) -> None:
+    """Else equal digests would prove nothing."""
+    other = {"seed": 1, "learning_rate": 2.5, "shards": 4, "batch_size": 40}
+    assert (
+        train(quick).digest != train(quick.with_changes(training={changed: other[changed]})).digest
+    )
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "7"])
+def test_the_environment_s_thread_count_changes_nothing(threads: str) -> None:
+    """A network wide enough that BLAS would divide its products among threads."""
+    script = (
+        "from trainer import Config, train\n"
+        "config = Config(network={'sizes': (64, 512, 10)},"
+        " training={'epochs': 1, 'batch_size': 256, 'shards': 1},"
+        " cluster={'kind': 'local', 'workers': 1})\n"
+        "print(train(config).digest)"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={"PATH": "", "OPENBLAS_NUM_THREADS": count, "OMP_NUM_THREADS": count},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for count in ("1", threads)
+    }
+    assert len(printed) == 1
+    assert len(printed.pop().strip()) == 64
+
+
+def test_assignments_are_told_to_the_driver() -> None:
+    with LocalCluster(toy_job(8), 2) as cluster:
+        cluster.run_epoch(RunEpoch(0, 1))
+        told = []
+        while not isinstance(message := cluster.receive(), EpochDone):
+            told.append(message)
+    assert told[-2:] == [Assigned("worker-0", (0, 1, 2, 3)), Assigned("worker-1", (4, 5, 6, 7))]

@@ -1,0 +1,93 @@
+"""A toy to train, plain enough to know its gradient by heart, and one that kills its process."""
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actors.cluster import Job
+from actors.messages import Vector
+from actors.objectives import BatchLoss, Shard
+
+
+class Attraction:
+    """Loss 1/2 |parameters - target|^2 for each row: the gradient is a sum of differences."""
+
+    def gradient(self, parameters: Vector, batch: Any, out: Vector) -> BatchLoss:
+        out[:] = 0
+        loss_sum = 0.0
+        for target in batch:
+            difference = parameters - target
+            out += difference
+            loss_sum += float(difference @ difference) / 2
+        return BatchLoss(loss_sum, len(batch))
+
+
+class Targets:
+    """A shard whose rows are a pure function of (shard, step)."""
+
+    def __init__(self, number: int, size: int, rows: int, dtype: str) -> None:
+        self.number, self.size, self.rows, self.dtype = number, size, rows, dtype
+
+    def batch(self, step: int) -> Any:
+        generator = np.random.default_rng([self.number, step])
+        return generator.normal(size=(self.rows, self.size)).astype(self.dtype)
+
+
+class Descent:
+    """Gradient descent at a fixed rate."""
+
+    def init(self, parameters: Vector) -> Vector:
+        return parameters[:0]
+
+    def update(
+        self,
+        parameters: Vector,
+        gradient_sum: Vector,
+        sample_count: int,
+        state: Vector,
+        out: Vector,
+        state_out: Vector,
+    ) -> None:
+        np.subtract(parameters, gradient_sum * parameters.dtype.type(0.1 / sample_count), out=out)
+
+
+class Deadly:
+    """A shard that ends its process by a signal when `step` is computed: once, by the marker."""
+
+    def __init__(self, shard: Shard, step: int, marker: Path) -> None:
+        self.shard, self.step, self.marker = shard, step, marker
+
+    def batch(self, step: int) -> Any:
+        if step == self.step and self._first():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.shard.batch(step)
+
+    def _first(self) -> bool:
+        try:
+            self.marker.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+class Failing:
+    """A shard whose data can not be used from `step` on."""
+
+    def __init__(self, shard: Shard, step: int) -> None:
+        self.shard, self.step = shard, step
+
+    def batch(self, step: int) -> Any:
+        if step >= self.step:
+            raise ValueError("the disk ate the rows")
+        return self.shard.batch(step)
+
+
+def toy_job(shard_count: int = 4, size: int = 33, rows: int = 3, dtype: str = "float32") -> Job:
+    """A job of the toys above."""
+    parameters = np.linspace(-1, 1, size).astype(dtype)
+    shards: Sequence[Shard] = [Targets(i, size, rows, dtype) for i in range(shard_count)]
+    return Job(Attraction(), Descent(), shards, parameters, parameters[:0])
