@@ -4,10 +4,11 @@ Two shells offer it: `local_cluster.LocalCluster` and `ray_cluster.RayCluster`. 
 the same cores, so both end with the same bytes.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from threadpoolctl import threadpool_limits
 
@@ -48,17 +49,33 @@ class Cluster(Protocol):
         """Tell the server to go on; returns at once."""
 
     def receive(self) -> DriverMessage:
-        """The next thing that the driver should know; waits for it.
-
-        Raises:
-            ClusterError: nothing will come any more.
-        """
+        """The next thing that the driver should know; waits for it. `Failed` is the last."""
 
 
-def one_blas_thread() -> threadpool_limits:
-    """Until its `unregister` or the end of a `with` block, BLAS uses one thread here.
+class _OneBlasThread:
+    """Enters as often as one likes, from any thread; the last one out restores the limit."""
 
-    More threads cut a product into other pieces and round it to other bits, so that the
-    result would depend on the host's core count. No environment variable overrides this.
-    """
-    return threadpool_limits(limits=1, user_api="blas")
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entered = 0
+        self._limits: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._entered += 1
+            if self._entered == 1:
+                self._limits = threadpool_limits(limits=1, user_api="blas")
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._entered -= 1
+            if self._entered == 0:
+                self._limits.restore_original_limits()
+
+
+one_blas_thread = _OneBlasThread()
+"""While it is entered, BLAS uses one thread in this process, whatever the environment says.
+
+More threads cut a product into other pieces and round it to other bits, so that the result
+would depend on the host's core count.
+"""

@@ -1,11 +1,13 @@
 """The coordinator core: which worker has which shards, and who is alive.
 
-It reacts to `Hello` and `Down`: the shards are dealt out anew among those who are there.
+It reacts to `Hello` by dealing all shards out anew, and to `Down` by handing the dead
+worker's shards to the others, who keep what they have: they may be in the middle of it.
 It lives in the driver's process and tells the driver what it did. It knows no socket, no
 clock and no Ray.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from actors.messages import (
     DRIVER,
@@ -31,36 +33,60 @@ def deal(shard_count: int, workers: Sequence[str]) -> dict[str, tuple[int, ...]]
     return {name: tuple(range(bounds[i], bounds[i + 1])) for i, name in enumerate(workers)}
 
 
+def take_over(
+    assigned: dict[str, tuple[int, ...]], shards: tuple[int, ...]
+) -> dict[str, tuple[int, ...]]:
+    """Hand the shards of a dead worker out in runs: to those with the fewest, moving no other."""
+    gains = dict.fromkeys(assigned, 0)
+    for _ in shards:
+        gains[min(assigned, key=lambda name: len(assigned[name]) + gains[name])] += 1
+    rest = iter(shards)
+    return {
+        name: tuple(sorted((*held, *islice(rest, gains[name])))) for name, held in assigned.items()
+    }
+
+
 class Coordinator:
     """Answers `Hello` and `Down` with `Assign`."""
 
-    def __init__(self, shard_count: int) -> None:
+    def __init__(self, shard_count: int, expected: Iterable[str]) -> None:
+        """`expected`: the workers that are being started; without them nothing is lost yet."""
         self._shard_count = shard_count
+        self._expected = set(expected)
         self._assigned: dict[str, tuple[int, ...]] = {}
 
     def handle(self, message: Message) -> list[Envelope]:
         match message:
             case Hello(name, host, process_id) if name != SERVER:
                 joined = (DRIVER, Joined(name, host, process_id))
-                return [joined, *self._deal([*self._assigned, name])]
+                return [joined, *self._worker_up(name)]
             case Down(name, reason) if name == SERVER:
                 return [(DRIVER, Failed(f"the parameter server died: {reason}"))]
-            case Down(name, reason) if name in self._assigned:
+            case Down(name, reason) if name in self._assigned or name in self._expected:
                 return [(DRIVER, Died(name, reason)), *self._worker_down(name, reason)]
             case _:
                 return []
 
+    def _worker_up(self, name: str) -> list[Envelope]:
+        """Deal all shards out anew: contiguous runs cost the fewest messages."""
+        self._expected.discard(name)
+        self._assigned.pop(name, None)  # whoever says Hello holds nothing
+        workers = sorted([*self._assigned, name], key=_number)
+        return self._assign(deal(self._shard_count, workers))
+
     def _worker_down(self, name: str, reason: str) -> list[Envelope]:
-        del self._assigned[name]
+        self._expected.discard(name)
+        shards = self._assigned.pop(name, ())
         if self._assigned:
-            return self._deal([*self._assigned])
+            return self._assign(take_over(self._assigned, shards))
+        if self._expected:
+            return []  # the next one to come gets all shards
         return [(DRIVER, Failed(f"no worker is left; the last, {name}, died: {reason}"))]
 
-    def _deal(self, workers: list[str]) -> list[Envelope]:
-        before = self._assigned
-        self._assigned = deal(self._shard_count, sorted(workers, key=_number))
+    def _assign(self, assigned: dict[str, tuple[int, ...]]) -> list[Envelope]:
+        before, self._assigned = self._assigned, assigned
         envelopes: list[Envelope] = []
-        for name, shards in self._assigned.items():
+        for name, shards in assigned.items():
             if before.get(name) != shards:
                 envelopes += [(name, Assign(shards)), (DRIVER, Assigned(name, shards))]
         return envelopes

@@ -42,15 +42,19 @@ class DriverMailbox:
 
     def send(self, name: str, message: Message) -> None:
         """From any thread, without waiting."""
-        self._endpoint.post(name, message)
+        self._endpoint.posts.put(name, message)
+
+    def tell(self, message: Message) -> None:
+        """Let the coordinator or the driver know something; from any thread."""
+        self._endpoint.posts.put(None, message)
 
     def stop(self) -> None:
         """Tell all actors to stop and close the links; deaths no longer count."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._endpoint.wake()
+            self._endpoint.posts.wake()
             self._thread.join(_JOIN_S)
-        else:
+        else:  # it was never started
             self._endpoint.close("the driver stopped")
 
     def _run(self) -> None:
@@ -58,9 +62,8 @@ class DriverMailbox:
             while not self._stopping.is_set():
                 for message in self._endpoint.receive(_WAIT_S):
                     self._handle(message)
-        except BaseException as error:
+        except Exception as error:  # whatever it is, the driver must not wait for ever
             self.inbox.put(Failed(f"the coordinator crashed: {error!r}"))
-            raise
         finally:
             for name in self._endpoint.names():
                 self._endpoint.send(name, Stop())

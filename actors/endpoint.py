@@ -1,16 +1,15 @@
 """An actor's mailbox: its links, the port it listens on, and the wait for what comes.
 
 Single-threaded: `receive` waits on all links at once and gives messages in the order in
-which they became whole. A broken link is a `Down`, at once. The one method that another
-thread may call is `post`.
+which they became whole. A broken link is a `Down`, at once. Other threads have `posts`.
 """
 
+import errno
 import selectors
 import socket
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import Final, cast
 
 from actors.buffers import ArrayPool
@@ -18,11 +17,11 @@ from actors.errors import EverstepError, LinkError
 from actors.handshake import Role
 from actors.links import Link
 from actors.messages import Down, Exit, Hello, Message, RemoteMessage
+from actors.posts import Posts
 
 Address = tuple[str, int]
 
 _STRANGERS: Final = 64  # connections that have not yet said who they are
-_HANDSHAKE_S: Final = 5.0
 _CHECK_EVERY_S: Final = 0.25
 
 
@@ -32,17 +31,19 @@ class Endpoint:
     def __init__(
         self,
         key: bytes,
-        host: str,
+        host: str | None,
         array_bound_bytes: int,
         link_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Listen on a free port of `host`.
+        """Open the mailbox.
 
         Args:
             key: the run's secret; who does not hold it is refused.
+            host: listen on a free port of this address; None: nobody connects to this actor.
             array_bound_bytes: the most that one frame's arrays may take.
-            link_timeout_s: a peer that accepts nothing for so long is `Down`.
+            link_timeout_s: a peer that accepts nothing, or does not prove itself, for so
+                long is `Down`. Longer than a worker computes at a stretch.
         """
         self._key = key
         self._array_bound_bytes = array_bound_bytes
@@ -52,20 +53,19 @@ class Endpoint:
         self._named: dict[str, Link] = {}
         self._strangers: dict[Link, None] = {}
         self._inbox: list[Message] = []
-        self._posts: SimpleQueue[tuple[str, Message]] = SimpleQueue()
         self._checked_s = clock()
+        self._closed = False
         self._selector = selectors.DefaultSelector()
-        self._listener = socket.create_server((host, 0), backlog=128)
-        self._listener.setblocking(False)
-        self._wake_receiver, self._wake_sender = socket.socketpair()
-        self._wake_receiver.setblocking(False)
-        self._wake_sender.setblocking(False)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._take_posts)
+        self.posts = Posts()  # other threads may put something in
+        self._selector.register(self.posts.receiver, selectors.EVENT_READ, self._take_posts)
+        self._listener = None if host is None else socket.create_server((host, 0), backlog=128)
+        self._listen()
 
     @property
     def address(self) -> Address:
         """Where others connect to."""
+        if self._listener is None:
+            raise LinkError("link: this actor does not listen")
         host, port = self._listener.getsockname()[:2]
         return host, port
 
@@ -79,7 +79,8 @@ class Endpoint:
         link = self._open(connection, "connector", name)
         link.allow_arrays(self._array_bound_bytes)
         self._named[name] = link
-        self.send(name, hello)
+        link.send(hello, self._clock())
+        self._serve(link)
 
     def send(self, name: str, message: Message) -> None:
         """Send without waiting. To a name that has no link: nothing happens, as in Erlang."""
@@ -87,21 +88,12 @@ class Endpoint:
             return
         try:
             link.send(message, self._clock())
-        except OSError:
-            link.forget_outgoing()
-            self._serve(link)  # its last words may be there, then the end of the stream
+        except OSError as error:
+            self._serve(link)  # its last words may be there
+            # A frame may be cut: nothing may follow it.
+            self._close(link, _reason(error))
         else:
             self._watch(link)
-
-    def post(self, name: str, message: Message) -> None:
-        """`send`, for another thread than the one that receives."""
-        self._posts.put((name, message))
-        self.wake()
-
-    def wake(self) -> None:
-        """Make `receive` return early; from another thread."""
-        with suppress(BlockingIOError):  # then enough wake-ups are on their way
-            self._wake_sender.send(b"\0")
 
     def receive(self, timeout_s: float) -> list[Message]:
         """What came, waiting at most `timeout_s`; empty when nothing did."""
@@ -117,57 +109,67 @@ class Endpoint:
 
     def close(self, reason: str, flush_s: float = 1.0) -> None:
         """Say why to all peers, write what is queued for at most `flush_s`, close all links."""
+        if self._closed:
+            return
+        self._closed = True
         for name in self.names():
             self.send(name, Exit(reason))
         until_s = self._clock() + flush_s
-        while any(self._is_waiting(link) for link in self._links()) and self._clock() < until_s:
+        while any(link.pending for link in self._links()) and self._clock() < until_s:
             self.receive(until_s - self._clock())
         for link in list(self._links()):
             self._close(link, reason)
-        for opened in (self._selector, self._listener, self._wake_receiver, self._wake_sender):
-            opened.close()
+        self._selector.close()
+        self.posts.close()
+        if self._listener is not None:
+            self._listener.close()
 
     def names(self) -> list[str]:
         """Whom this actor is linked to."""
         return list(self._named)
 
-    def drop(self, name: str, reason: str) -> None:
-        """Close the link to `name`; it is `Down`."""
-        if (link := self._named.get(name)) is not None:
-            self._close(link, reason)
-
     def _links(self) -> Iterable[Link]:
         return {**self._strangers, **dict.fromkeys(self._named.values())}
 
+    def _listen(self) -> None:
+        if self._listener is not None:
+            self._listener.setblocking(False)
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
     def _accept(self) -> None:
+        listener = cast(socket.socket, self._listener)
         try:
-            connection, _ = self._listener.accept()
-        except OSError:
-            return  # gone before it was accepted
+            connection, _ = listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._selector.unregister(listener)  # until the next check of the times
+            return  # else it was gone before it was accepted
         while len(self._strangers) >= _STRANGERS:
             self._close(next(iter(self._strangers)), "too many strangers")
-        self._strangers[self._open(connection, "acceptor", None)] = None
+        link = self._open(connection, "acceptor", None)
+        self._strangers[link] = None
+        self._serve(link)
 
     def _open(self, connection: socket.socket, role: Role, name: str | None) -> Link:
         link = Link(connection, self._key, role, self._pool, self._clock(), name)
+        with suppress(OSError):  # it may be reset already; then reading says so
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._selector.register(connection, selectors.EVENT_READ, link)
-        self._watch(link)
         return link
 
     def _take_posts(self) -> None:
-        self._wake_receiver.recv(4096)
-        while True:
-            try:
-                self.send(*self._posts.get_nowait())
-            except Empty:
-                return
+        for name, message in self.posts.take():
+            if name is None:
+                self._inbox.append(message)
+            else:
+                self.send(name, message)
 
     def _serve(self, link: Link) -> None:
-        """Write and read what is possible; whatever ends the link says why."""
+        """Read, then write what is possible; whatever ends the link says why."""
         try:
-            link.flush(self._clock())
             for message in link.receive(self._clock()):
                 self._take(link, message)
+            link.flush(self._clock())
         except (OSError, EverstepError) as error:
             self._close(link, _reason(error))
         else:
@@ -185,7 +187,8 @@ class Endpoint:
         """A stranger's first message is its `Hello`. An older link of that name is over."""
         if not isinstance(message, Hello):
             raise LinkError(f"link: the first message is {type(message).__name__}, not Hello")
-        self.drop(message.name, "the same name linked again")
+        if (older := self._named.get(message.name)) is not None:
+            self._close(older, "the same name linked again")
         del self._strangers[link]
         link.name = message.name
         link.allow_arrays(self._array_bound_bytes)
@@ -195,7 +198,7 @@ class Endpoint:
         if link.connection.fileno() < 0:
             return
         self._selector.unregister(link.connection)
-        link.connection.close()
+        link.close()
         self._strangers.pop(link, None)
         if link.name is not None and self._named.get(link.name) is link:
             del self._named[link.name]
@@ -211,23 +214,21 @@ class Endpoint:
         if self._selector.get_key(link.connection).events != events:
             self._selector.modify(link.connection, events, link)
 
-    def _is_waiting(self, link: Link) -> bool:
-        return link.waiting_since_s is not None
-
     def _check_times(self) -> None:
         """Whoever accepts nothing, or does not say who it is, for too long is closed."""
         now_s = self._clock()
         if now_s - self._checked_s < _CHECK_EVERY_S:
             return
         self._checked_s = now_s
+        limit_s = self._link_timeout_s
         for link in list(self._links()):
             since_s = link.waiting_since_s
-            if since_s is not None and now_s - since_s > self._link_timeout_s:
-                self._close(link, f"accepted nothing for {self._link_timeout_s:g} s")
-            elif link.name is None and now_s - link.opened_s > _HANDSHAKE_S:
-                self._close(link, f"did not say who it is for {_HANDSHAKE_S:g} s")
-            elif not link.proven and now_s - link.opened_s > _HANDSHAKE_S:
-                self._close(link, f"did not prove the key for {_HANDSHAKE_S:g} s")
+            if since_s is not None and now_s - since_s > limit_s:
+                self._close(link, f"accepted nothing for {limit_s:g} s")
+            elif not (link.proven and link.name) and now_s - link.opened_s > limit_s:
+                self._close(link, f"did not prove who it is for {limit_s:g} s")
+        if self._listener is not None and self._listener not in self._selector.get_map():
+            self._listen()
 
 
 def _reason(error: Exception) -> str:

@@ -35,7 +35,6 @@ class Link:
     ) -> None:
         """`name` is the peer's, when this side knows whom it called."""
         connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connection = connection
         self.name = name
         self.opened_s = now_s
@@ -45,11 +44,16 @@ class Link:
         self._held: list[Message] = []  # to be sent once the peer is proven
         self._decoder = Decoder(0, pool)
         self._handshake = Handshake(key, role, self._outgoing.append)
-        self.flush(now_s)
 
     @property
     def proven(self) -> bool:
+        """The peer holds the run's key."""
         return self._handshake.done
+
+    @property
+    def pending(self) -> bool:
+        """Something waits to be written, or for the peer to prove itself."""
+        return bool(self._outgoing or self._held)
 
     def allow_arrays(self, bound_bytes: int) -> None:
         """The peer is known: frames may hold arrays up to the bound."""
@@ -63,6 +67,13 @@ class Link:
         self._outgoing += encode(message)
         self.flush(now_s)
 
+    def close(self) -> None:
+        """Close the connection; memory for a message that is half here is free again."""
+        self.connection.close()
+        self._decoder.close()
+        self._outgoing.clear()
+        self._held.clear()
+
     def flush(self, now_s: float) -> None:
         """Write what the kernel takes."""
         while self._outgoing:
@@ -75,11 +86,6 @@ class Link:
                 return
             self.waiting_since_s = None
             self._drop(sent)
-        self.waiting_since_s = None
-
-    def forget_outgoing(self) -> None:
-        """The peer takes nothing any more; what it still said can be read."""
-        self._outgoing.clear()
         self.waiting_since_s = None
 
     def receive(self, now_s: float) -> Iterator[RemoteMessage]:

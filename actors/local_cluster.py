@@ -42,7 +42,7 @@ class LocalCluster:
         self._inbox: deque[DriverMessage] = deque()
         shard_count = len(job.shards)
         self._cores: dict[str, Coordinator | ParameterServer | Worker] = {
-            _COORDINATOR: Coordinator(shard_count),
+            _COORDINATOR: Coordinator(shard_count, ()),
             SERVER: ParameterServer(
                 job.optimizer, shard_count, job.parameters, job.optimizer_state, job.step
             ),
@@ -53,7 +53,7 @@ class LocalCluster:
             self._queue += [(_COORDINATOR, hello), (SERVER, hello)]
 
     def __enter__(self) -> Self:
-        self._blas = one_blas_thread()
+        one_blas_thread.__enter__()
         return self
 
     def __exit__(
@@ -62,7 +62,7 @@ class LocalCluster:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._blas.unregister()
+        one_blas_thread.__exit__(error_type, error, traceback)
 
     def run_epoch(self, epoch: RunEpoch) -> None:
         self._queue.append((SERVER, epoch))

@@ -150,7 +150,8 @@ class ParameterServer:
     def _tick(self, now_s: float) -> list[Envelope]:
         self._now_s = now_s
         due = now_s - self._progress_s >= _PROGRESS_EVERY_S
-        if not due or self._step == self._progress_step or self._sample_count == 0:
+        moved = self._step != self._progress_step and self._sample_count > 0
+        if not (due and moved and self._is_running):
             return []
         self._progress_s, self._progress_step = now_s, self._step
         return [(DRIVER, Progress(self._epoch, self._step, self._sample_count, self._loss_sum))]

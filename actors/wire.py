@@ -131,6 +131,10 @@ class Decoder:
                 return cast(RemoteMessage, whole.value)
         return None
 
+    def close(self) -> None:
+        """Let go of what is received in part."""
+        self._parts.close()
+
     def _begin(self) -> None:
         self._parts = self._message()
         self.view = next(self._parts)

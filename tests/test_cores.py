@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors.coordinator import Coordinator
 from actors.errors import ProtocolError
@@ -160,6 +162,13 @@ class TestParameterServer:
         core.handle(Down("worker-0", "killed"))
         assert kinds(core.handle(RunEpoch(0, 1))) == [("worker-1", "Weights")]
 
+    def test_no_progress_is_told_of_an_epoch_that_is_over(self) -> None:
+        core = server()
+        core.handle(Tick(1.0))
+        core.handle(RunEpoch(0, 1))
+        core.handle(dx(0, 0, 2))
+        assert core.handle(Tick(9.0)) == []
+
     def test_progress_is_told_a_few_times_a_second_and_only_when_there_is_some(self) -> None:
         core = server()
         core.handle(Tick(1.0))
@@ -211,47 +220,93 @@ class TestWorker:
         assert first.gradient.tobytes() == before
 
 
+def coordinator(shard_count: int, *expected: str) -> Coordinator:
+    return Coordinator(shard_count, expected)
+
+
 class TestCoordinator:
     def test_the_first_worker_gets_all_shards(self) -> None:
-        assert Coordinator(3).handle(hello("worker-0")) == [
+        assert coordinator(3).handle(hello("worker-0")) == [
             (DRIVER, Joined("worker-0", "localhost", 1)),
             ("worker-0", Assign((0, 1, 2))),
             (DRIVER, Assigned("worker-0", (0, 1, 2))),
         ]
 
     def test_the_next_worker_takes_its_share(self) -> None:
-        core = Coordinator(4)
+        core = coordinator(4)
         core.handle(hello("worker-0"))
         envelopes = core.handle(hello("worker-1"))
         assert ("worker-0", Assign((0, 1))) in envelopes
         assert ("worker-1", Assign((2, 3))) in envelopes
 
-    def test_the_shards_of_the_dead_go_to_the_living(self) -> None:
-        core = Coordinator(4)
-        for i in range(3):
+    def test_the_shards_of_the_dead_go_to_the_living_who_keep_what_they_have(self) -> None:
+        core = coordinator(8)
+        for i in range(4):
             core.handle(hello(f"worker-{i}"))
-        envelopes = core.handle(Down("worker-1", "killed"))
-        assert envelopes[0] == (DRIVER, Died("worker-1", "killed"))
-        assert ("worker-0", Assign((0, 1))) in envelopes
-        # worker-2 holds 2 and 3 already
-        assert [address for address, _ in envelopes[1:]] == ["worker-0", DRIVER]
+        envelopes = core.handle(Down("worker-0", "killed"))  # it had 0 and 1
+        assert envelopes == [
+            (DRIVER, Died("worker-0", "killed")),
+            ("worker-1", Assign((0, 2, 3))),
+            (DRIVER, Assigned("worker-1", (0, 2, 3))),
+            ("worker-2", Assign((1, 4, 5))),
+            (DRIVER, Assigned("worker-2", (1, 4, 5))),
+        ]
 
     def test_a_worker_that_is_not_known_can_not_die(self) -> None:
-        assert Coordinator(4).handle(Down("worker-9", "killed")) == []
+        assert coordinator(4).handle(Down("worker-9", "killed")) == []
 
     def test_the_death_of_the_last_worker_fails_the_training_and_says_why(self) -> None:
-        core = Coordinator(4)
+        core = coordinator(4)
         core.handle(hello("worker-0"))
         (_, (address, failed)) = core.handle(Down("worker-0", "out of memory"))
         assert address == DRIVER
         assert failed == Failed("no worker is left; the last, worker-0, died: out of memory")
 
+    def test_nothing_has_failed_while_a_worker_is_still_to_come(self) -> None:
+        core = coordinator(4, "worker-0", "worker-1")
+        core.handle(hello("worker-0"))
+        assert core.handle(Down("worker-0", "killed")) == [(DRIVER, Died("worker-0", "killed"))]
+        assert ("worker-1", Assign((0, 1, 2, 3))) in core.handle(hello("worker-1"))
+
+    def test_workers_that_never_came_fail_the_training_when_the_last_is_given_up(self) -> None:
+        core = coordinator(4, "worker-0", "worker-1")
+        assert kinds(core.handle(Down("worker-1", "no memory"))) == [(DRIVER, "Died")]
+        assert kinds(core.handle(Down("worker-0", "no CPU")))[1:] == [(DRIVER, "Failed")]
+
+    def test_a_second_hello_of_one_name_loses_no_shard(self) -> None:
+        core = coordinator(8)
+        core.handle(hello("worker-0"))
+        core.handle(hello("worker-1"))
+        envelopes = core.handle(hello("worker-0"))
+        assert ("worker-0", Assign((0, 1, 2, 3))) in envelopes  # the new one has nothing yet
+
     def test_the_death_of_the_server_fails_the_training(self) -> None:
-        ((address, failed),) = Coordinator(4).handle(Down(SERVER, "killed"))
+        ((address, failed),) = coordinator(4).handle(Down(SERVER, "killed"))
         assert (address, failed) == (DRIVER, Failed("the parameter server died: killed"))
 
     def test_worker_10_comes_after_worker_9(self) -> None:
-        core = Coordinator(11)
+        core = coordinator(11)
         for i in range(11):
             envelopes = core.handle(hello(f"worker-{i}"))
         assert ("worker-10", Assign((10,))) in envelopes
+
+
+@given(st.integers(1, 40), st.lists(st.integers(0, 6), min_size=1, max_size=12))
+def test_every_shard_has_exactly_one_owner_whoever_comes_and_goes(
+    shard_count: int, comings_and_goings: list[int]
+) -> None:
+    core, held = coordinator(shard_count), dict[str, tuple[int, ...]]()
+    for number in comings_and_goings:
+        name = f"worker-{number}"
+        leaving = name in held
+        message = Down(name, "killed") if leaving else hello(name)
+        if leaving:
+            del held[name]
+        for address, answer in core.handle(message):
+            if isinstance(answer, Assign):
+                held[address] = answer.shards
+        if held:
+            owned = sorted(shard for shards in held.values() for shard in shards)
+            assert owned == list(range(shard_count))
+            sizes = [len(shards) for shards in held.values()]
+            assert max(sizes) - min(sizes) <= 1

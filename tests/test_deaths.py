@@ -2,9 +2,10 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from actors.messages import (
     Stall,
     Vector,
 )
-from actors.objectives import BatchLoss, Shard
+from actors.objectives import BatchLoss, Objective, Shard
 from actors.ray_cluster import RayCluster
 from tests.toys import Deadly, Failing, toy_job
 from trainer.checkpoints import digest
@@ -52,7 +53,10 @@ def heard(cluster: RayCluster, steps: int = STEPS) -> list[DriverMessage]:
     return messages
 
 
-def of_kind(messages: Sequence[DriverMessage], kind: type) -> list[DriverMessage]:
+Kind = TypeVar("Kind")
+
+
+def of_kind(messages: Sequence[DriverMessage], kind: type[Kind]) -> list[Kind]:
     return [message for message in messages if isinstance(message, kind)]
 
 
@@ -145,25 +149,66 @@ def test_the_death_of_the_server_ends_the_training(tmp_path: Path) -> None:
     assert messages[-1].reason.startswith("the parameter server died: connection")
 
 
-def test_an_actor_that_can_not_start_says_why() -> None:
-    class Unbuildable:
-        def __reduce__(self) -> tuple[object, ...]:
-            return _refuse, ()
+class Fragile:
+    """An objective that runs `arrive` wherever it is unpacked: in each worker's constructor."""
 
-        def gradient(self, parameters: Vector, batch: object, out: Vector) -> BatchLoss:
-            return BatchLoss(0.0, 0)
+    def __init__(self, objective: Objective, arrive: Callable[..., None], *arguments: Any) -> None:
+        self.objective, self.arrive, self.arguments = objective, arrive, arguments
 
-    with (
-        pytest.raises(
-            ClusterError, match=r"worker-\d could not start: ImportError: no such module here"
-        ),
-        RayCluster(replace(toy_job(4), objective=Unbuildable()), 2),
-    ):
-        pass
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrive, (self.objective, self.arrive, *self.arguments)
+
+    def gradient(self, parameters: Vector, batch: object, out: Vector) -> BatchLoss:
+        raise AssertionError("it arrives as the plain objective")
+
+
+def _arrive(objective: Objective, arrive: Callable[..., None], *arguments: Any) -> Objective:
+    arrive(*arguments)
+    return objective
 
 
 def _refuse() -> None:
     raise ImportError("no such module here")
+
+
+def _die_once(marker: Path) -> None:
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_that_can_not_start_say_why() -> None:
+    job = toy_job(4)
+    broken = replace(job, objective=Fragile(job.objective, _refuse))
+    reason = r"no worker is left; the last, worker-\d, died: ImportError: no such module here"
+    with pytest.raises(ClusterError, match=reason), RayCluster(broken, 2):
+        pass
+
+
+def test_a_worker_that_dies_while_it_starts_changes_no_byte(tmp_path: Path) -> None:
+    job = toy_job(4)
+    marker = tmp_path / "died"
+    messages = heard(
+        RayCluster(replace(job, objective=Fragile(job.objective, _die_once, marker)), 2)
+    )
+    assert marker.exists()
+    assert len(of_kind(messages, Died)) == len(of_kind(messages, Joined)) == 1
+    done = messages[-1]
+    assert isinstance(done, EpochDone)
+    assert digest(done.parameters) == digest(undisturbed(job).parameters)
+
+
+def test_training_goes_on_without_workers_that_find_no_place() -> None:
+    job = toy_job(4)
+    messages = heard(RayCluster(job, 12, start_timeout_s=12.0))  # the cluster has 8 CPUs
+    late = of_kind(messages, Died)
+    assert len(late) == 4
+    assert late[0].reason.startswith(f"{late[0].name} did not start within 12 s; 12 workers ask")
+    done = messages[-1]
+    assert isinstance(done, EpochDone)
+    assert digest(done.parameters) == digest(undisturbed(job).parameters)
 
 
 class Probe:
@@ -188,9 +233,7 @@ class Rows:
         return self.rows
 
 
-def test_a_worker_has_one_blas_thread_and_its_data_is_not_copied(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_worker_has_one_blas_thread_and_its_data_is_not_copied() -> None:
     class Keep:
         """An optimizer that keeps the gradient as the parameters."""
 

@@ -1,6 +1,8 @@
 """Links over loopback: what arrives, what is refused, and what one peer can do to another."""
 
 import socket
+import struct
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -92,7 +94,7 @@ def test_arrays_larger_than_any_kernel_buffer_arrive_both_ways_at_once(
     values = np.random.default_rng(0).normal(size=1 << 20)
     server.send("worker-0", Weights(1, values))
     worker.send("server", Weights(2, values[::-1].copy()))
-    inboxes = exchange(server, worker, until=lambda received: all(received))
+    inboxes = exchange(server, worker, until=all)
     (at_server,), (at_worker,) = inboxes
     assert isinstance(at_server, Weights)
     assert isinstance(at_worker, Weights)
@@ -228,13 +230,13 @@ def feed(handshake: object, spoken: bytes) -> None:
 def test_silent_strangers_are_closed_after_a_while_and_are_never_many(
     endpoint: Callable[..., Endpoint], clock: Clock
 ) -> None:
-    server, worker = linked(endpoint)
+    server, _worker = linked(endpoint)
     with ExitStack() as opened:
         for _ in range(200):
             opened.enter_context(socket.create_connection(server.address))
             server.receive(0.01)
         assert len(server._strangers) == 64
-        clock.now_s += 6
+        clock.now_s += 11
         exchange(server, until=lambda _: not server._strangers)
     assert server.names() == ["worker-0"]
 
@@ -260,7 +262,7 @@ def test_an_array_beyond_the_bound_ends_the_link(endpoint: Callable[..., Endpoin
 def test_a_peer_that_accepts_nothing_fills_its_own_queue_and_is_down_after_the_timeout(
     endpoint: Callable[..., Endpoint], clock: Clock
 ) -> None:
-    server, stopped = linked(endpoint)
+    server, _stopped = linked(endpoint)
     lively = endpoint()
     lively.connect("server", server.address, hello("worker-1"))
     exchange(server, lively, until=lambda inboxes: bool(inboxes[0]))
@@ -291,11 +293,90 @@ def test_the_same_name_again_replaces_the_older_link(endpoint: Callable[..., End
     assert isinstance(at_older[0], Down)
 
 
-def test_another_thread_can_post(endpoint: Callable[..., Endpoint]) -> None:
-    import threading
-
+def test_a_connection_that_is_reset_before_it_is_accepted_is_nobody(
+    endpoint: Callable[..., Endpoint],
+) -> None:
+    # A port scanner's or a load balancer's check; once its reset ended the actor.
     server, worker = linked(endpoint)
-    thread = threading.Thread(target=server.post, args=("worker-0", Stop()))
+    for _ in range(20):
+        with socket.create_connection(server.address) as scanner:
+            at_once = struct.pack("ii", 1, 0)
+            scanner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        assert server.receive(0.01) == []
+    worker.send("server", Stop())
+    (at_server, _) = exchange(server, worker, until=lambda inboxes: bool(inboxes[0]))
+    assert at_server == [Stop()]
+    assert not server._strangers
+
+
+def test_whoever_leaves_at_once_still_says_hello_and_why(
+    endpoint: Callable[..., Endpoint],
+) -> None:
+    server, worker = endpoint(), endpoint()
+    worker.connect("server", server.address, hello("worker-0"))
+    leaving = threading.Thread(target=worker.close, args=("no route to the server",))
+    leaving.start()  # it must wait for the proof, which the server gives only if it receives
+    (at_server,) = exchange(server, until=lambda inboxes: len(inboxes[0]) == 2)
+    leaving.join()
+    assert at_server == [hello("worker-0"), Down("worker-0", "no route to the server")]
+
+
+def test_a_frame_that_was_cut_by_a_failed_send_is_followed_by_nothing(
+    endpoint: Callable[..., Endpoint],
+) -> None:
+    server, worker = linked(endpoint)
+    link = worker._named["server"]
+    worker.send("server", Weights(1, np.ones(1 << 21, "f4")))  # more than the kernel takes
+    assert link.pending
+
+    class Broken:
+        """The connection, with a send that fails as it does when the kernel has no memory."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(connection, name)
+
+        def sendmsg(self, pieces: object) -> int:
+            raise OSError(105, "No buffer space available")
+
+    connection, link.connection = link.connection, Broken()  # type: ignore[assignment]
+    worker.send("server", Stop())
+    assert worker.receive(0.0) == [Down("server", "connection broken: No buffer space available")]
+    worker.send("server", Stop())
+    (at_server,) = exchange(server, until=lambda inboxes: bool(inboxes[0]))
+    assert at_server == [Down("worker-0", "connection closed without a word")]
+
+
+def test_without_a_file_descriptor_left_nobody_is_accepted_and_nothing_spins(
+    endpoint: Callable[..., Endpoint], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, worker = linked(endpoint)
+    refused: list[int] = []
+
+    class Exhausted:
+        def accept(self) -> None:
+            refused.append(1)
+            raise OSError(24, "Too many open files")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(listener, name)
+
+    listener, server._listener = server._listener, Exhausted()  # type: ignore[assignment]
+    assert listener is not None
+    late = endpoint()
+    late.connect("server", listener.getsockname(), hello("worker-1"))
+    for _ in range(10):
+        server.receive(0.01)
+    assert len(refused) == 1
+    server._listener = listener
+    clock.now_s += 1
+    (at_server, _) = exchange(server, late, until=lambda inboxes: bool(inboxes[0]))
+    assert at_server == [hello("worker-1")]
+    assert worker.receive(0.0) == []
+
+
+def test_another_thread_can_post(endpoint: Callable[..., Endpoint]) -> None:
+    server, worker = linked(endpoint)
+    thread = threading.Thread(target=server.posts.put, args=("worker-0", Stop()))
     thread.start()
     thread.join()
     (_, at_worker) = exchange(server, worker, until=lambda inboxes: bool(inboxes[1]))

@@ -4,7 +4,8 @@ Exit status: 0 done; 1 the training failed; 2 the command, the configuration or 
 wrong; 130 stopped by Ctrl-C.
 """
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -39,7 +40,7 @@ CheckpointOption = Annotated[
 def train(
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="[CONFIG.yaml]", help="Default: the handwritten digits."),
+        typer.Argument(metavar="CONFIG.yaml", help="Default: the handwritten digits."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -59,9 +60,10 @@ def train(
     ] = None,
 ) -> None:
     """Train a network; write a run directory."""
-    from trainer.train_command import run_training
+    with _one_line_errors():
+        from trainer.train_command import run_training
 
-    run_training(config, overrides or [], out, address)
+        run_training(config, overrides or [], out, address)
 
 
 @app.command()
@@ -74,9 +76,10 @@ def evaluate(
     checkpoint: CheckpointOption = None,
 ) -> None:
     """Print accuracy, loss and confusion matrix of a checkpoint on a dataset."""
-    from trainer.use_commands import print_evaluation
+    with _one_line_errors():
+        from trainer.use_commands import print_evaluation
 
-    print_evaluation(directory, checkpoint, dataset)
+        print_evaluation(directory, checkpoint, dataset)
 
 
 @app.command()
@@ -92,9 +95,10 @@ def predict(
     checkpoint: CheckpointOption = None,
 ) -> None:
     """Write class and probabilities of each row, as CSV."""
-    from trainer.use_commands import write_predictions
+    with _one_line_errors():
+        from trainer.use_commands import write_predictions
 
-    write_predictions(directory, checkpoint, inputs, out)
+        write_predictions(directory, checkpoint, inputs, out)
 
 
 @app.callback(invoke_without_command=True)
@@ -108,20 +112,25 @@ def _options(
         raise typer.Exit
 
 
-def main() -> NoReturn:
-    """Run a command; errors become one line each and an exit status."""
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Errors become one line each and an exit status."""
     try:
-        app(standalone_mode=True)
+        yield
     except KeyboardInterrupt as error:
         _fail("stopped by Ctrl-C", error, 130)
     except (ConfigError, DataError, RunDirectoryError) as error:
         _fail(str(error), error, 2)
     except EverstepError as error:
         _fail(str(error), error, 1)
-    sys.exit(0)
 
 
 def _fail(text: str, error: BaseException, status: int) -> NoReturn:
     for line in [*text.splitlines(), *getattr(error, "__notes__", [])]:
         typer.echo(f"everstep: {line}", err=True)
-    sys.exit(status)
+    raise typer.Exit(status)

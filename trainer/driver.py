@@ -11,8 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from actors.cluster import Cluster, one_blas_thread
-from actors.errors import ClusterError
+from actors.errors import ClusterError, EverstepError
 from actors.messages import (
     Assigned,
     Died,
@@ -54,7 +56,7 @@ def train(
     """
     config = config or Config()
     began_s = time.perf_counter()
-    with one_blas_thread():
+    with one_blas_thread:
         dataset = load_dataset(config)
         network = build_network(config)
         job = build_job(config, network, dataset)
@@ -118,12 +120,15 @@ class _Course:
         """Training ends early: keep what is done, say where, and leave no empty run behind."""
         if self._directory is None:
             return
-        if self._last is None:
-            self._directory.discard()
-            error.add_note("no epoch was finished; nothing is kept")
-            return
-        path = self._save(self._last.done)
-        error.add_note(f"epoch {self._last.report.epoch} is kept: {path}")
+        try:
+            if self._last is None:
+                self._directory.discard()
+                error.add_note("no epoch was finished; nothing is kept")
+            else:
+                path = self._directory.save(self._checkpoint(self._last.done))
+                error.add_note(f"epoch {self._last.report.epoch} is kept: {path}")
+        except (OSError, EverstepError) as another:
+            error.add_note(f"and then: {another}")
 
     def finish(self, last: _Finished) -> Result:
         """All epochs are done: write down and return what came out."""
@@ -189,13 +194,17 @@ class _Course:
         if last or (done.epoch + 1) % self._config.checkpoints.every_epochs == 0:
             self._save(done)
 
+    def _save(self, done: EpochDone) -> None:
+        if self._directory is not None:
+            self._tell(CheckpointWritten(self._directory.save(self._checkpoint(done))))
+
     def _check_finite(self, done: EpochDone) -> None:
-        if not math.isfinite(done.loss_sum):
+        if not (math.isfinite(done.loss_sum) and np.isfinite(done.parameters).all()):
             first = done.step - self._steps_per_epoch + 1
             raise DivergedError(
-                f"training diverged: the loss is {done.loss_sum} in epoch {done.epoch + 1}"
-                f" (steps {first} to {done.step}); lower training.learning_rate, now"
-                f" {self._config.training.learning_rate:g}"
+                f"training diverged: the loss is {done.loss_sum / done.sample_count:g} in epoch"
+                f" {done.epoch + 1} (steps {first} to {done.step}); lower training.learning_rate,"
+                f" now {self._config.training.learning_rate:g}"
             )
 
     def _evaluate(self, done: EpochDone, seconds: float) -> EpochReport:
@@ -227,11 +236,8 @@ class _Course:
             )
         )
 
-    def _save(self, done: EpochDone) -> Path | None:
-        """Write a checkpoint of that epoch, unless nothing is to be written or it is there."""
-        if self._directory is None:
-            return None
-        checkpoint = Checkpoint(
+    def _checkpoint(self, done: EpochDone) -> Checkpoint:
+        return Checkpoint(
             self._config,
             done.epoch + 1,
             done.step,
@@ -241,9 +247,6 @@ class _Course:
             self._dataset.classes,
             self._dataset.columns,
         )
-        path = self._directory.save(checkpoint)
-        self._tell(CheckpointWritten(path))
-        return path
 
     def _event(self, event: str, worker: str, **details: Any) -> None:
         at_s = round(time.perf_counter() - self._began_s, 6)

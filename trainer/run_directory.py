@@ -63,7 +63,7 @@ class RunDirectory:
         """Nothing was trained: leave no trace of this run."""
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
-        if self._created:
+        if self._created and not any(self.path.iterdir()):
             self.path.rmdir()
 
     def _append(self, name: str, line: dict[str, Any]) -> None:

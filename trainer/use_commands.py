@@ -28,7 +28,7 @@ def print_evaluation(directory: Path, name: Path | None, dataset: str) -> None:
     table = _labelled(checkpoint, dataset)
     config = checkpoint.config
     dtype = config.training.dtype
-    with one_blas_thread():
+    with one_blas_thread:
         evaluation = build_network(config).evaluate(
             checkpoint.parameters,
             checkpoint.scaler.apply(table, dtype),
@@ -40,6 +40,7 @@ def print_evaluation(directory: Path, name: Path | None, dataset: str) -> None:
         f"{'' if dataset not in ('test', 'train') else f' ({dataset})'}",
         soft_wrap=True,
         highlight=False,
+        markup=False,
     )
     console.print(f"accuracy  {evaluation.accuracy:.4f}", highlight=False)
     console.print(f"loss      {evaluation.loss:.4f}  ({config.network.loss})", highlight=False)
@@ -52,7 +53,7 @@ def write_predictions(directory: Path, name: Path | None, inputs: Path, out: Pat
     table = _inputs(checkpoint, inputs)
     check_finite(table)
     config = checkpoint.config
-    with one_blas_thread():
+    with one_blas_thread:
         outputs = build_network(config).feedforward(
             checkpoint.parameters, checkpoint.scaler.apply(table, config.training.dtype)
         )

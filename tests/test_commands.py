@@ -1,0 +1,344 @@
+"""The commands as a user runs them: in a process of their own, from an empty directory."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+import pytest
+
+LOCAL = ("--set", "cluster.kind=local")
+SHORT = ("--set", "training.epochs=2")
+DEADLINE_S = 60
+
+
+class Everstep:
+    """Runs the command, with a mark in the environment that all its processes inherit."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.mark = uuid.uuid4().hex
+        self.environment = {**os.environ, "EVERSTEP_TEST_MARK": self.mark, "COLUMNS": "80"}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "trainer", *arguments],
+            cwd=self.directory,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments)
+        output, errors = process.communicate(timeout=DEADLINE_S)
+        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+
+    def processes(self) -> list[psutil.Process]:
+        """All living processes that carry the mark."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                marked = process.environ().get("EVERSTEP_TEST_MARK") == self.mark
+                if marked and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                continue
+        return found
+
+    def wait_until_alone(self) -> None:
+        """Wait until no process is left; fail with their names at the deadline."""
+        until_s = time.monotonic() + 20
+        while left := self.processes():
+            assert time.monotonic() < until_s, [process.cmdline() for process in left]
+            psutil.wait_procs(left, timeout=0.1)
+
+
+@pytest.fixture
+def everstep(tmp_path: Path) -> Iterator[Everstep]:
+    made = Everstep(tmp_path)
+    yield made
+    for process in made.processes():
+        process.kill()
+
+
+def result_of(directory: Path) -> dict[str, Any]:
+    loaded = json.loads((directory / "result.json").read_text())
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def events_of(directory: Path) -> list[dict[str, Any]]:
+    path = directory / "events.jsonl"
+    # The last line may still be on its way.
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+Found = TypeVar("Found")
+
+
+def wait_for(condition: Callable[[], Found], process: subprocess.Popen[str]) -> Found:
+    """Wait, with a deadline, for something that a running command brings about."""
+    until_s = time.monotonic() + DEADLINE_S
+    while not (found := condition()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until_s
+        psutil.wait_procs([psutil.Process()], timeout=0.02)
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of ten epochs."""
+    directory = tmp_path_factory.mktemp("trained")
+    done = Everstep(directory).run("train", *LOCAL, "--set", "training.epochs=10", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    return directory / "run"
+
+
+def test_training_on_ray_and_in_one_process_end_with_one_digest_and_no_process_left(
+    everstep: Everstep,
+) -> None:
+    on_ray = everstep.run("train", "--out", "on-ray")
+    assert on_ray.returncode == 0, on_ray.stderr
+    everstep.wait_until_alone()
+    in_one = everstep.run("train", *LOCAL, "--out", "in-one")
+    assert in_one.returncode == 0, in_one.stderr
+    ray_result, local_result = (
+        result_of(everstep.directory / name) for name in ("on-ray", "in-one")
+    )
+    assert ray_result["digest"] == local_result["digest"]
+    assert float(str(ray_result["accuracy"])) >= 0.95
+    assert str(ray_result["digest"]) in on_ray.stdout
+    assert "epoch 30/30" in on_ray.stderr
+
+
+def test_a_killed_worker_changes_no_byte_and_is_written_down(everstep: Everstep) -> None:
+    longer = ("--set", "training.epochs=120", "--out")
+    process = everstep.start("train", *longer, "killed")
+    directory = everstep.directory / "killed"
+    joined = wait_for(lambda: two_workers(directory), process)
+    metrics = directory / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0, process)
+    os.kill(joined[1]["process_id"], signal.SIGKILL)
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, errors
+    (died,) = [e for e in events_of(directory) if e["event"] == "died"]
+    assert died["worker"] == joined[1]["worker"]
+    assert f"{joined[1]['worker']} died: connection" in errors
+    result = result_of(directory)
+    assert result["deaths"] == 1
+    assert len(result["stalls_s"]) == 1
+    undisturbed = everstep.run("train", *LOCAL, *longer, "undisturbed")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    assert result["digest"] == result_of(everstep.directory / "undisturbed")["digest"]
+    assert result["samples_applied"] == 120 * 44 * 32
+    everstep.wait_until_alone()
+
+
+def two_workers(directory: Path) -> list[dict[str, Any]]:
+    joined = [e for e in events_of(directory) if e["event"] == "joined"]
+    return joined if len(joined) == 2 else []
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left_when_training_is_stopped(
+    stop: signal.Signals, everstep: Everstep
+) -> None:
+    process = everstep.start("train", "--set", "training.epochs=100000", "--out", "run")
+    metrics = everstep.directory / "run" / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0, process)
+    assert len(everstep.processes()) > 3  # the driver, the server, two workers, Ray's own
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    everstep.wait_until_alone()
+    if stop == signal.SIGINT:
+        assert process.returncode == 130
+        assert "everstep: stopped by Ctrl-C\neverstep: epoch " in errors
+        assert "Traceback" not in errors
+        assert list((everstep.directory / "run" / "checkpoints").iterdir())
+
+
+def test_no_process_is_left_when_ctrl_c_comes_while_ray_starts(everstep: Everstep) -> None:
+    process = everstep.start("train", "--out", "run")
+    wait_for(lambda: len(everstep.processes()) >= 3, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    everstep.wait_until_alone()
+    assert process.returncode == 130, errors
+    assert not (everstep.directory / "run").exists()
+
+
+def test_no_process_is_left_after_an_error_and_the_error_is_one_line(everstep: Everstep) -> None:
+    done = everstep.run(
+        "train", "--out", "run", "--set", "network.output=identity",
+        "--set", "network.activation=relu", "--set", "training.learning_rate=1e6",
+    )  # fmt: skip
+    everstep.wait_until_alone()
+    assert done.returncode == 1
+    problem, kept = done.stderr.splitlines()[-2:]
+    assert problem.startswith("everstep: training diverged: the loss is ")
+    assert kept == "everstep: no epoch was finished; nothing is kept"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--set", "training.lerning_rate=1"], "unknown key; did you mean learning_rate?"),
+        (["--set", "cluster.workers=12"], "12 workers but only 8 shards, 4 would idle"),
+        (["--set", "network.sizes=[64,10,3]"], "set it to [64, 10, 10]"),
+        (["absent.yaml"], "config absent.yaml: No such file or directory"),
+        (["--set", "data.source=csv", "--set", "data.train=a.csv", "--set", "data.label=y"],
+         "data a.csv: no such file"),
+        (["--set", "epochs=3"], "must be section.key=value"),
+        (["--out", "."], "--out .: exists already and is not empty"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_is_one_line_and_status_2(
+    arguments: list[str], line: str, everstep: Everstep
+) -> None:
+    (everstep.directory / "something").write_text("")
+    done = everstep.run("train", *LOCAL, *arguments)
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert done.stderr.startswith("everstep: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in everstep.directory.iterdir()] == ["something"]
+
+
+def test_a_cluster_that_is_not_there_is_one_line_and_status_1(everstep: Everstep) -> None:
+    done = everstep.run("train", "--address", "127.0.0.1:1", "--out", "run")
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-2]
+    assert line.startswith("everstep: can not join the Ray cluster at 127.0.0.1:1: ")
+    assert "Traceback" not in done.stderr
+    assert not (everstep.directory / "run").exists()
+
+
+def test_a_local_run_imports_no_ray_and_the_help_no_numpy(everstep: Everstep) -> None:
+    script = (
+        "import sys\n"
+        "from trainer.cli import app\n"
+        "app(sys.argv[1:], standalone_mode=False)\n"
+        "print('IMPORTED', *sorted({name.partition('.')[0] for name in sys.modules}))\n"
+    )
+
+    def imported(*arguments: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            cwd=everstep.directory,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=DEADLINE_S,
+        )
+        return done.stdout.splitlines()[-1].split()
+
+    by_training = imported("train", *LOCAL, *SHORT)
+    assert "numpy" in by_training
+    assert not {"ray", "sklearn", "scipy"} & set(by_training)
+    assert not {"ray", "numpy", "pydantic", "sklearn"} & set(imported("--help"))
+
+
+def test_evaluation_prints_what_training_measured(trained: Path, everstep: Everstep) -> None:
+    done = everstep.run("evaluate", str(trained))
+    assert done.returncode == 0, done.stderr
+    accuracy = float(str(result_of(trained)["accuracy"]))
+    assert f"accuracy  {accuracy:.4f}" in done.stdout
+    cells = [int(cell) for cell in done.stdout.split() if cell.isdigit()]
+    assert "359 rows of digits (test)" in done.stdout
+    assert cells
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
+def test_evaluation_takes_other_rows_and_a_named_checkpoint(
+    trained: Path, everstep: Everstep
+) -> None:
+    done = everstep.run(
+        "evaluate", str(trained), "--dataset", "train", "--checkpoint", "step-00000440"
+    )
+    assert "step 440, 1,438 rows of digits (train)" in done.stdout
+    rows = np.zeros((3, 64))
+    np.savez(everstep.directory / "rows.npz", x=rows, y=np.array([0, 1, 2]))
+    done = everstep.run("evaluate", str(trained), "--dataset", "rows.npz")
+    assert "3 rows of rows.npz[x]" in done.stdout
+    done = everstep.run("evaluate", str(trained), "--checkpoint", "step-7")
+    assert (done.returncode, done.stderr) == (1, "everstep: checkpoint step-7: no such file\n")
+
+
+def test_prediction_writes_class_and_probabilities(trained: Path, everstep: Everstep) -> None:
+    from trainer.tables import read_digits
+
+    digits = read_digits()
+    np.savez(everstep.directory / "rows.npz", x=digits.features)
+    done = everstep.run("predict", str(trained), "rows.npz", "--out", "classes.csv")
+    assert done.returncode == 0, done.stderr
+    with (everstep.directory / "classes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 1797
+    shares = np.array([[float(row[f"p_{digit}"]) for digit in range(10)] for row in rows])
+    assert np.abs(shares.sum(axis=1) - 1).max() < 1e-5
+    predicted = np.array([int(row["class"]) for row in rows])
+    assert (predicted == shares.argmax(axis=1)).all()
+    assert digits.labels is not None
+    assert (predicted == digits.labels).mean() > 0.8
+
+
+def test_a_csv_is_trained_on_evaluated_and_predicted(everstep: Everstep) -> None:
+    generator = np.random.default_rng(0)
+    lines = ["height,kind,width"]
+    for _ in range(200):
+        kind = generator.integers(2)
+        height, width = generator.normal([4.0 * kind, -4.0 * kind])
+        lines.append(f"{height:.4f},{('oak', 'elm')[kind]},{width:.4f}")
+    (everstep.directory / "trees.csv").write_text("\n".join(lines))
+    (everstep.directory / "trees.yaml").write_text(
+        "data: {source: csv, train: trees.csv, label: kind}\n"
+        "network: {sizes: [2, 4, 2]}\n"
+        "training: {epochs: 20}\n"
+    )
+    done = everstep.run("train", "trees.yaml", *LOCAL, "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert float(str(result_of(everstep.directory / "run")["accuracy"])) > 0.9
+    # Columns in another order, and one that the network does not know.
+    (everstep.directory / "new.csv").write_text("width,note,height\n-4,a,4\n0,b,0\n")
+    done = everstep.run("predict", "run", "new.csv")
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["class", "elm", "oak"]
+    done = everstep.run("evaluate", "run", "--dataset", "trees.csv")
+    assert "200 rows of trees.csv" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("inputs", "line"),
+    [
+        ("absent.npz", "data absent.npz: no such file"),
+        ("rows.txt", "data rows.txt: must be a .npz or a .csv file"),
+        ("narrow.npz", "data narrow.npz[x]: 3 features, the training data has 64"),
+        ("nan.npz", "data nan.npz[x]: row 1, feature 5: nan is no finite number"),
+    ],
+)
+def test_inputs_that_can_not_be_predicted_are_one_line(
+    inputs: str, line: str, trained: Path, everstep: Everstep
+) -> None:
+    rows = np.zeros((2, 64))
+    rows[1, 5] = np.nan
+    np.savez(everstep.directory / "nan.npz", x=rows)
+    np.savez(everstep.directory / "narrow.npz", x=np.zeros((2, 3)))
+    done = everstep.run("predict", str(trained), inputs)
+    assert (done.returncode, done.stderr) == (2, f"everstep: {line}\n")
+
+
+def test_the_version_is_printed(everstep: Everstep) -> None:
+    assert everstep.run("--version").stdout.startswith("everstep 0.")
