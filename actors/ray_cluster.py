@@ -149,7 +149,7 @@ class RayCluster:
             if isinstance(message, Joined | Died):
                 missing.discard(message.name)
             elif isinstance(message, Failed):
-                raise ClusterError(message.reason)
+                return  # the driver will read it
 
     def _tell_deaths(self) -> None:
         """Who dies before it has a link can not be seen on one: Ray tells."""

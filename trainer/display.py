@@ -4,7 +4,7 @@ In a terminal the line stays in place; elsewhere each epoch gets a line of its o
 """
 
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -15,8 +15,8 @@ from rich.text import Text
 from trainer.reports import EpochReport, Event, InEpoch, Report, Started
 from trainer.result import Result
 
-_BAR_WIDTH = 10
-_LABEL_STYLE = "bold"
+_BAR_WIDTHS: Final = (4, 20)
+_LABEL_STYLE: Final = "bold"
 
 
 class Display:
@@ -64,10 +64,14 @@ class Display:
     def _show(self, report: EpochReport | InEpoch) -> None:
         if not self._console.is_terminal:
             return
-        steps = self._epochs * (self._started.steps_per_epoch if self._started else 1)
-        bar = ProgressBar(total=steps, completed=report.step, width=_BAR_WIDTH)
+        line = _line(report, self._epochs, self._last)
+        room = self._console.width - len(line) - 2
         row = Table.grid(padding=(0, 1))
-        row.add_row(bar, _line(report, self._epochs, self._last))
+        if self._started and room >= _BAR_WIDTHS[0]:
+            steps = self._epochs * self._started.steps_per_epoch
+            row.add_row(ProgressBar(steps, report.step, min(room, _BAR_WIDTHS[1])), line)
+        else:
+            row.add_row(line)
         self._live.update(row)
 
 
