@@ -15,8 +15,6 @@ from queue import Empty
 from types import TracebackType
 from typing import Any, Final, Self
 
-import ray
-
 from actors.cluster import Job
 from actors.coordinator import Coordinator
 from actors.driver_mailbox import DriverMailbox
@@ -35,6 +33,11 @@ from actors.messages import (
 )
 from actors.objectives import Shard
 from actors.processes import Links, ServerProcess, WorkerProcess
+
+# A death is told in one line, by the coordinator; Ray would print a paragraph on top of it.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
+
+import ray
 
 _Handle = Any  # a Ray actor handle: its methods are made when it runs
 

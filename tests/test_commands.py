@@ -132,8 +132,10 @@ def test_a_killed_worker_changes_no_byte_and_is_written_down(everstep: Everstep)
     metrics = directory / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0, process)
     os.kill(joined[1]["process_id"], signal.SIGKILL)
-    _, errors = process.communicate(timeout=DEADLINE_S)
+    output, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, errors
+    assert output.startswith("accuracy")  # the summary, and no paragraph of Ray's
+    assert len(output.splitlines()) == 8
     (died,) = [e for e in events_of(directory) if e["event"] == "died"]
     assert died["worker"] == joined[1]["worker"]
     assert f"{joined[1]['worker']} died: connection" in errors

@@ -53,11 +53,11 @@ def hello(name: str) -> Hello:
 def exchange(
     *endpoints: Endpoint, until: Callable[[list[list[Message]]], bool]
 ) -> list[list[Message]]:
-    """Let the endpoints receive in turn until the condition holds; bounded by the test's timeout."""
+    """Let the endpoints receive in turn until the condition holds, or the test's time is up."""
     received: list[list[Message]] = [[] for _ in endpoints]
     while not until(received):
         for inbox, one in zip(received, endpoints, strict=True):
-            inbox += one.receive(0.01)
+            inbox.extend(one.receive(0.01))
     return received
 
 
