@@ -1,6 +1,6 @@
 """What a finished training came to: its numbers and its weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from actors.messages import Vector
@@ -32,8 +32,8 @@ class Result:
     """A finished training: its numbers, the final weights, and the network to use them with."""
 
     summary: Summary
-    network: Network
-    parameters: Vector
+    network: Network = field(repr=False)
+    parameters: Vector = field(repr=False)
     directory: Path | None
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as ConsoleTable
 
@@ -119,7 +120,8 @@ def _read(checkpoint: Checkpoint, path: Path, labelled: bool) -> Table:
 
 def _confusion(evaluation: Evaluation, checkpoint: Checkpoint) -> ConsoleTable:
     """Rows are the true classes, columns the predicted ones; 0 is left blank."""
-    table = ConsoleTable(title="true class (rows), predicted class (columns)", title_justify="left")
+    title = "true class (rows), predicted class (columns)"
+    table = ConsoleTable(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("", style="bold")
     for name in checkpoint.classes:
         table.add_column(str(name), justify="right")

@@ -1,5 +1,6 @@
 """Draw a command and what it really printed, as an SVG: `python docs/pictures/terminal.py`."""
 
+import io
 import shlex
 import subprocess
 import sys
@@ -12,12 +13,12 @@ WIDTH = 80
 
 
 def draw(commands: list[str], picture: Path) -> None:
-    """Run each command in a shell and write command and output into one picture."""
-    console = Console(record=True, width=WIDTH, file=Path("/dev/null").open("w"))
+    """Run each command and write command and output into one picture."""
+    console = Console(record=True, width=WIDTH, file=io.StringIO())
     for command in commands:
         console.print(Text("$ ", style="green").append(command, style="bold white"))
         done = subprocess.run(
-            command, shell=True, check=True, capture_output=True, text=True, timeout=120
+            shlex.split(command), check=True, capture_output=True, text=True, timeout=120
         )
         console.print(Text(done.stdout.rstrip()))
     picture.write_text(console.export_svg(title="everstep"))
