@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from queue import Empty
@@ -98,12 +98,13 @@ class RayCluster:
         return self._early.pop(0) if self._early else self._mailbox.inbox.get()
 
     def _start(self) -> None:
+        find_host = _node_host
         if not ray.is_initialized():
             self._exits.callback(ray.shutdown)
-            _init(self._address, len(self._names))
+            find_host = _init(self._address, len(self._names))
         bound = self._job.array_bound_bytes
-        self._links = Links(new_key(), _node_host, bound, self._link_timeout_s)
-        endpoint = self._links.endpoint(_node_host())
+        self._links = Links(new_key(), find_host, bound, self._link_timeout_s)
+        endpoint = self._links.endpoint(find_host())
         self._mailbox = DriverMailbox(endpoint, Coordinator(len(self._job.shards), self._names))
         self._exits.callback(self._mailbox.stop)
         server, workers = self._create_actors()
@@ -132,7 +133,7 @@ class RayCluster:
         except ray.exceptions.RayError as error:
             raise ClusterError(f"the parameter server died: {_cause(error)}") from error
         self._lives[server.live.remote()] = SERVER
-        self._mailbox.start(address, Hello(DRIVER, _node_host(), os.getpid()), SERVER)
+        self._mailbox.start(address, Hello(DRIVER, self._links.find_host(), os.getpid()), SERVER)
         for name, worker in workers.items():
             self._lives[worker.live.remote(address, self._mailbox.address)] = name
 
@@ -187,10 +188,11 @@ class RayCluster:
             ray.kill(actor)
 
 
-def _init(address: str | None, worker_count: int) -> None:
+def _init(address: str | None, worker_count: int) -> Callable[[], str]:
+    """Join or start Ray; how an actor finds the address under which others reach it."""
     if address is not None and address != "local":
         _join(address)
-        return
+        return _node_host
     ray.init(
         address="local",
         num_cpus=max(worker_count, os.cpu_count() or 1),
@@ -198,6 +200,7 @@ def _init(address: str | None, worker_count: int) -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
+    return _loopback
 
 
 def _join(address: str) -> None:
@@ -225,6 +228,11 @@ def _fetch(shards: Sequence["ray.ObjectRef[Shard]"], number: int) -> Shard:
     """A shard, in the worker's process: its arrays stay in shared memory, nothing is copied."""
     shard: Shard = ray.get(shards[number])
     return shard
+
+
+def _loopback() -> str:
+    """A private Ray is on this machine alone: nobody else can even knock."""
+    return "127.0.0.1"
 
 
 def _node_host() -> str:

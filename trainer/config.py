@@ -17,13 +17,12 @@ from pydantic import (
     PositiveInt,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from trainer.config_errors import explain
 from trainer.errors import ConfigError
-
-SOURCES = ("digits", "idx", "npz", "csv")
 
 
 class Section(BaseModel):
@@ -44,6 +43,14 @@ class _Source(Section):
     # Without a test set of its own, this share of the rows is held out.
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     split_seed: NonNegativeInt = 0
+
+    @field_validator("classes")
+    @classmethod
+    def _all_different(cls, classes: tuple[int | str, ...] | None) -> tuple[int | str, ...] | None:
+        for name in classes or ():
+            if (classes or ()).count(name) > 1:
+                raise ValueError(f"config data.classes: {name!r} stands twice")
+        return classes
 
 
 class DigitsSource(_Source):
@@ -84,8 +91,10 @@ class CsvSource(_Source):
     label: str
 
 
-def _source(given: Any) -> Any:
-    return given.get("source", "digits") if isinstance(given, dict) else given.source
+def _source(given: Any) -> str | None:
+    if isinstance(given, dict):
+        return str(given.get("source", "digits"))
+    return getattr(given, "source", None)
 
 
 DataConfig = Annotated[
@@ -100,11 +109,22 @@ DataConfig = Annotated[
 class NetworkConfig(Section):
     """What `network.Network` takes."""
 
-    sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=2)] = (64, 30, 10)
+    sizes: tuple[PositiveInt, ...] = (64, 30, 10)
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
     output: Literal["sigmoid", "softmax", "identity"] = "sigmoid"
     loss: Literal["quadratic", "mean_squared", "cross_entropy"] = "quadratic"
     initial_weights: Literal["scaled", "gaussian"] = "scaled"
+
+    @field_validator("sizes")
+    @classmethod
+    def _inputs_and_outputs(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        # A bound of the field would count only those sizes that are themselves allowed.
+        if len(sizes) < 2:  # noqa: PLR2004
+            raise ValueError(
+                f"config network.sizes: {list(sizes)} is not allowed; at least 2 are needed,"
+                " inputs and outputs"
+            )
+        return sizes
 
 
 class TrainingConfig(Section):
@@ -112,7 +132,8 @@ class TrainingConfig(Section):
 
     epochs: PositiveInt = 30
     batch_size: PositiveInt = 32
-    shards: PositiveInt = 8
+    # The most whose assignment to workers fits one message.
+    shards: Annotated[PositiveInt, Field(le=16_384)] = 8
     learning_rate: PositiveFloat = 3.0
     dtype: Literal["float32", "float64"] = "float32"
     seed: NonNegativeInt = 0
@@ -152,7 +173,7 @@ class Config(Section):
         try:
             super().__init__(**sections)
         except ValidationError as error:
-            raise ConfigError(explain(error, Config, SOURCES)) from None
+            raise ConfigError(explain(error, Config)) from None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

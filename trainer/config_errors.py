@@ -7,13 +7,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 
-def explain(error: ValidationError, model: type[BaseModel], tags: tuple[str, ...]) -> str:
-    """One line a problem. `tags` are union tags, which pydantic puts into a key's path."""
-    return "\n".join(_line(problem, model, tags) for problem in error.errors())
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """One line a problem."""
+    return "\n".join(_line(problem, model) for problem in error.errors())
 
 
-def _line(problem: ErrorDetails, model: type[BaseModel], tags: tuple[str, ...]) -> str:
-    path = [part for i, part in enumerate(problem["loc"]) if not (i == 1 and part in tags)]
+def _line(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    path = list(problem["loc"])
+    if path[:1] == ["data"]:
+        del path[1:2]  # the union's tag, which pydantic puts in between
     key = ".".join(map(str, path))
     value, context = problem["input"], problem.get("ctx", {})
     match problem["type"]:
@@ -24,15 +26,16 @@ def _line(problem: ErrorDetails, model: type[BaseModel], tags: tuple[str, ...]) 
             return f"config {key}: unknown key; {_nearest(str(path[-1]), known)}"
         case "missing":
             return f"config {key}: missing; it must be set"
+        case "model_type" | "union_tag_not_found":
+            wanted = f"must be a mapping, like `{key}: {{}}`"
         case "literal_error":
-            return f"config {key}: {value!r} is not allowed; allowed: {context['expected']}"
+            wanted = f"allowed: {context['expected']}"
         case "union_tag_invalid":
-            return (
-                f"config {key}.source: {context['tag']!r} is not allowed;"
-                f" allowed: {context['expected_tags']}"
-            )
+            key, value = f"{key}.source", context["tag"]
+            wanted = f"allowed: {context['expected_tags']}"
         case _:
-            return f"config {key}: {value!r} is not allowed; {_lower_first(problem['msg'])}"
+            wanted = _lower_first(problem["msg"])
+    return f"config {key}: {value!r} is not allowed; {wanted}"
 
 
 def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -8,17 +8,23 @@ import yaml
 from trainer.errors import ConfigError
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key that stands twice, instead of taking the last."""
+class _Loader(yaml.SafeLoader):
+    """A safe loader that refuses a key that stands twice, and names each problem's line."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                line = key_node.start_mark.line + 1
-                raise ConfigError(f"line {line}: the key {key_node.value!r} stands twice")
-            seen.add(key_node.value)
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):  # the parent class refuses other keys
+                if key.value in seen:
+                    raise _problem(f"the key {key.value!r} stands twice", key)
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:  # a date that is none, a number of too many digits
+            raise _problem(str(error), node) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -28,20 +34,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: there is no such file, or it is no YAML mapping.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - a SafeLoader
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"config {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"config {path}: is not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config {path}: {_yaml_problem(error)}") from None
-    except ConfigError as error:
-        raise ConfigError(f"config {path}: {error}") from None
+    loaded = _parse(text, f"config {path}")
     if loaded is None:
         return {}
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
         raise ConfigError(f"config {path}: must be a mapping of sections, like `training: ...`")
-    return loaded
+    # A section without a key, `training:`, is null to YAML.
+    return {name: {} if section is None else section for name, section in loaded.items()}
 
 
 def apply_override(sections: dict[str, Any], override: str) -> None:
@@ -54,15 +58,24 @@ def apply_override(sections: dict[str, Any], override: str) -> None:
     section, dot, key = name.strip().partition(".")
     if not (equals and dot and section and key):
         raise ConfigError(f"--set {override}: must be section.key=value, like training.epochs=10")
+    value = _parse(text, f"--set {override}")
+    inner = sections.setdefault(section, {})
+    if isinstance(inner, dict):  # anything else is refused by `Config`
+        sections[section] = {**inner, key: value}
+
+
+def _parse(text: str, where: str) -> Any:
     try:
-        value = yaml.safe_load(text)
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: {_yaml_problem(error)}") from None
-    inner = sections.get(section)
-    sections[section] = {**(inner if isinstance(inner, dict) else {}), key: value}
+        raise ConfigError(f"{where}: {_describe(error)}") from None
 
 
-def _yaml_problem(error: yaml.YAMLError) -> str:
+def _problem(text: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, text, node.start_mark)
+
+
+def _describe(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or "is not YAML"
     return f"line {mark.line + 1}: {problem}" if mark else str(problem)

@@ -28,14 +28,21 @@ class Scaler(NamedTuple):
         """The table's features, (rows, columns) of `dtype`.
 
         Raises:
-            DataError: another number of columns.
+            DataError: another number of columns, or a number that is too large for `dtype`.
         """
         columns = table.features.shape[1]
         if columns != len(self.shift):
             raise DataError(
                 f"data {table.source}: {columns} features, the training data has {len(self.shift)}"
             )
-        return ((table.features - self.shift) / self.scale).astype(dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            inputs = ((table.features - self.shift) / self.scale).astype(dtype)
+        _refuse(
+            table,
+            ~(np.isfinite(inputs) & np.isfinite(self.scale)),
+            f"is too large to be scaled as {dtype}; divide the feature by a constant",
+        )
+        return inputs
 
 
 class Dataset(NamedTuple):
@@ -99,17 +106,21 @@ def load_tables(data: DataConfig) -> tuple[Table, Table]:
 
 def fit_scaler(features: NDArray[np.float64], data: DataConfig) -> Scaler:
     """The configured scaling's numbers; a constant column is only shifted."""
-    axis = 0 if data.statistics == "feature" else None
-    match data.scaling:
-        case "minmax":
-            shift = features.min(axis)
-            scale = features.max(axis) - shift
-        case "standard":
-            shift, scale = features.mean(axis), features.std(axis)
-        case "none":
-            shift, scale = np.zeros(1), np.ones(1)
-    scale = np.where(scale > 0, scale, 1.0)
     columns = features.shape[1]
+    axis = 0 if data.statistics == "feature" else None
+    low, high = features.min(axis), features.max(axis)
+    with np.errstate(over="ignore", invalid="ignore"):  # `Scaler.apply` refuses what overflows
+        match data.scaling:
+            case "minmax":
+                shift, scale = low, high - low
+            case "standard":
+                shift, scale = features.mean(axis), features.std(axis)
+            case "none":
+                return Scaler(np.zeros(columns), np.ones(columns))
+    # The mean of equal numbers can differ from them, by rounding: that is no deviation.
+    constant = low == high
+    shift = np.where(constant, low, shift)
+    scale = np.where(constant | (scale == 0), 1.0, scale)
     return Scaler(*(np.broadcast_to(part, columns).astype(np.float64) for part in (shift, scale)))
 
 
@@ -127,7 +138,7 @@ def one_hot(table: Table, classes: Sequence[ClassName], dtype: str) -> Matrix:
         if name not in column_of:
             row = int(np.flatnonzero(which == position)[0])
             raise DataError(
-                f"data {table.source}: row {row}: label {name!r} is none of the"
+                f"data {table.source}: {table.place(row)}: label {name!r} is none of the"
                 f" {len(classes)} classes {_some(classes)}"
             )
     columns = np.array([column_of[name] for name in found.tolist()])[which]
@@ -137,12 +148,17 @@ def one_hot(table: Table, classes: Sequence[ClassName], dtype: str) -> Matrix:
 
 def check_finite(table: Table) -> None:
     """Raise a DataError that names the first cell that is NaN or infinite."""
-    if not np.isfinite(table.features).all():
-        row, column = np.argwhere(~np.isfinite(table.features))[0]
+    _refuse(table, ~np.isfinite(table.features), "is no finite number")
+
+
+def _refuse(table: Table, wrong: NDArray[np.bool_], why: str) -> None:
+    """Raise a DataError that names the first cell that is `wrong`, if there is one."""
+    if wrong.any():
+        row, column = np.unravel_index(wrong.argmax(), wrong.shape)
         name = repr(table.columns[column]) if table.columns else column
         raise DataError(
-            f"data {table.source}: row {row}, feature {name}:"
-            f" {table.features[row, column]} is no finite number"
+            f"data {table.source}: {table.place(int(row))}, feature {name}:"
+            f" {table.features[row, column]} {why}"
         )
 
 
@@ -162,12 +178,21 @@ def _hold_out(table: Table, data: DataConfig) -> tuple[Table, Table]:
     row_count = len(table.features)
     order = np.random.default_rng([data.split_seed, 0]).permutation(row_count)
     test_count = max(1, round(row_count * data.test_fraction))
+    if test_count >= row_count:
+        raise DataError(
+            f"config data.test_fraction: {data.test_fraction} holds out {test_count} of the"
+            f" {row_count} rows of {table.source}, none is left to train on; lower it"
+        )
     return _take(table, np.sort(order[test_count:])), _take(table, np.sort(order[:test_count]))
 
 
 def _take(table: Table, rows: NDArray[np.intp]) -> Table:
     labels = None if table.labels is None else table.labels[rows]
-    return table._replace(features=table.features[rows], labels=labels)
+    return table._replace(
+        features=table.features[rows],
+        labels=labels,
+        place=lambda row: table.place(int(rows[row])),
+    )
 
 
 def _check_fit(config: Config, dataset: Dataset) -> None:

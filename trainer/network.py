@@ -132,6 +132,7 @@ class Network:
         Source: Nielsen (2015), chapter 2, equations BP1 to BP4.
         """
         self._check("targets", targets.shape, (len(inputs), self.sizes[-1]))
+        self._check("out", out.shape, (self.parameter_count,))
         nablas, layers = self.layers(out), self.layers(parameters)
         work = self._forward(layers, inputs)
         zs, activations, delta = work.zs, work.activations, work.deltas[-1]

@@ -4,8 +4,13 @@ IDX (MNIST's format, plain or gzipped), NPZ, CSV, and the digits that scikit-lea
 Nothing is ever unpickled. Next: `datasets.py`, which turns tables into a training's data.
 """
 
+import csv
 import gzip
+import tokenize
 import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
@@ -19,6 +24,20 @@ from trainer.errors import DataError
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _IDX_TYPES: Final = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _IDX_DIMENSIONS: Final = 4
+_ZIP_MAGIC: Final = b"PK\x03\x04"
+# What the standard library and NumPy raise over a file that can not be read or is damaged.
+_UNREADABLE: Final = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+    tokenize.TokenError,
+    zlib.error,
+    zipfile.BadZipFile,
+    csv.Error,
+)
 
 
 class Table(NamedTuple):
@@ -28,6 +47,7 @@ class Table(NamedTuple):
     labels: NDArray[Any] | None  # (rows,), integers or text
     source: str  # where it is from, for messages
     columns: tuple[str, ...] | None = None  # the features' names, where the source has some
+    place: Callable[[int], str] = "row {}".format  # where a row stands in the source, from 0
 
 
 def read_digits() -> Table:
@@ -41,19 +61,14 @@ def read_digits() -> Table:
     path = Path((folders or ["sklearn"])[0]) / "datasets" / "data" / "digits.csv.gz"
     if not path.is_file():
         raise DataError(f"data digits: {path}: no such file; install scikit-learn")
-    with gzip.open(path) as file:
+    with reading(path), gzip.open(path) as file:
         table = np.loadtxt(file, delimiter=",")
     return Table(table[:, :-1], table[:, -1].astype(np.int64), "digits")
 
 
 def read_idx_pair(images: Path, labels: Path) -> Table:
     """An IDX file of images and one of labels; each image becomes a row."""
-    features, classes = read_idx(images), read_idx(labels)
-    if classes.ndim != 1:
-        raise DataError(f"data {labels}: labels of shape {classes.shape}, expected one a row")
-    if features.ndim < 2:  # noqa: PLR2004 - rows of pixels
-        raise DataError(f"data {images}: shape {features.shape}, expected at least two dimensions")
-    return _table(features, classes, str(images), str(labels))
+    return _table(read_idx(images), str(images), read_idx(labels), str(labels))
 
 
 def read_idx(path: Path) -> NDArray[Any]:
@@ -62,7 +77,10 @@ def read_idx(path: Path) -> NDArray[Any]:
     Format: two zero bytes, element type, dimension count; each dimension as a big-endian
     32-bit number; the elements, big-endian, in C order.
     """
-    content = _read_bytes(path)
+    with reading(path):
+        content = path.read_bytes()
+        if content.startswith(_GZIP_MAGIC):
+            content = gzip.decompress(content)
     if len(content) < 4 or content[:2] != b"\0\0":  # noqa: PLR2004 - the magic's size
         raise DataError(f"data {path}: wrong magic {content[:4].hex()}, this is no IDX file")
     type_code, dimension_count = content[2], content[3]
@@ -86,64 +104,69 @@ def read_idx(path: Path) -> NDArray[Any]:
 
 def read_npz(path: Path, features: str, labels: str | None) -> Table:
     """Two arrays of an .npz file by name; features of more dimensions become rows."""
-    arrays = _npz_arrays(path, [features] if labels is None else [features, labels])
-    where = f"{path}[{features}]"
-    if arrays[0].ndim < 2 or arrays[0].dtype.kind not in "buif":  # noqa: PLR2004
-        raise DataError(
-            f"data {where}: {arrays[0].dtype} of shape {arrays[0].shape},"
-            " expected numbers in at least two dimensions"
-        )
+    names = [features] if labels is None else [features, labels]
+    # NumPy takes a file that is no .npz for a pickle, and advises to allow that.
+    with reading(path, " as .npz"), path.open("rb") as file:
+        if file.read(len(_ZIP_MAGIC)) != _ZIP_MAGIC:
+            raise DataError(f"data {path}: is no .npz file")
+        file.seek(0)
+        archive = np.load(file, allow_pickle=False)
+        for name in names:
+            if name not in archive:
+                there = ", ".join(archive.files)
+                raise DataError(f"data {path}: no array {name!r}; there are: {there}")
+        arrays = [np.asarray(archive[name]) for name in names]
+    where = [f"{path}[{name}]" for name in names]
     if labels is None:
-        return Table(_rows(arrays[0]), None, where)
-    return _table(arrays[0], arrays[1], where, f"{path}[{labels}]")
+        return Table(_rows(arrays[0], where[0]), None, where[0])
+    return _table(arrays[0], where[0], arrays[1], where[1])
 
 
-def _npz_arrays(path: Path, names: list[str]) -> list[NDArray[Any]]:
-    _must_exist(path)
+@contextmanager
+def reading(path: Path, how: str = "") -> Iterator[None]:
+    """Say of whatever goes wrong with a file's bytes which file it is.
+
+    Raises:
+        DataError: there is no such file, or it can not be read.
+    """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"data {path}: is no .npz file")
-            for name in names:
-                if name not in archive:
-                    there = ", ".join(archive.files) or "none"
-                    raise DataError(f"data {path}: no array {name!r}; there are: {there}")
-            return [archive[name] for name in names]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"data {path}: can not be read as .npz: {error}") from None
+        if not path.is_file():
+            raise DataError(f"data {path}: no such file")
+        yield
+    except _UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"data {path}: can not be read{how}: {reason}") from None
 
 
-def _table(features: NDArray[Any], labels: NDArray[Any], where: str, labels_at: str) -> Table:
-    if len(features) != len(labels):
+def _table(features: NDArray[Any], where: str, labels: NDArray[Any], labels_at: str) -> Table:
+    rows, classes = _rows(features, where), _labels(labels, labels_at)
+    if len(rows) != len(classes):
         raise DataError(
-            f"data {labels_at}: {len(labels)} labels for the {len(features)} rows of {where}"
+            f"data {labels_at}: {len(classes)} labels for the {len(rows)} rows of {where}"
         )
-    if labels.ndim != 1 or labels.dtype.kind not in "buifU":
-        raise DataError(
-            f"data {labels_at}: {labels.dtype} of shape {labels.shape}, expected one label a row"
-        )
-    if labels.dtype.kind == "f":
-        odd = np.flatnonzero(labels != np.trunc(labels))
-        if odd.size:
-            raise DataError(f"data {labels_at}: row {odd[0]}: label {labels[odd[0]]} is no class")
-    if labels.dtype.kind != "U":
-        labels = labels.astype(np.int64)
-    return Table(_rows(features), labels, where)
+    return Table(rows, classes, where)
 
 
-def _rows(features: NDArray[Any]) -> NDArray[np.float64]:
+def _rows(features: NDArray[Any], where: str) -> NDArray[np.float64]:
+    what = f"data {where}: {features.dtype} of shape {features.shape}"
+    if features.ndim < 2 or features.dtype.kind not in "buif":  # noqa: PLR2004
+        raise DataError(f"{what}, expected numbers in at least two dimensions")
+    if features.size == 0:
+        raise DataError(f"{what}, there are no rows with features in it")
     return features.reshape(len(features), -1).astype(np.float64)
 
 
-def _read_bytes(path: Path) -> bytes:
-    _must_exist(path)
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
-    except (OSError, EOFError) as error:
-        raise DataError(f"data {path}: can not be read: {error}") from None
-
-
-def _must_exist(path: Path) -> None:
-    if not path.is_file():
-        raise DataError(f"data {path}: no such file")
+def _labels(labels: NDArray[Any], where: str) -> NDArray[Any]:
+    """Text as it is; numbers as integers, which they have to equal."""
+    if labels.ndim != 1 or labels.dtype.kind not in "buifU":
+        raise DataError(
+            f"data {where}: {labels.dtype} of shape {labels.shape}, expected one label a row"
+        )
+    if labels.dtype.kind == "U":
+        return labels
+    with np.errstate(invalid="ignore"):  # NaN, infinity and more than 64 bits
+        integers = labels.astype(np.int64)
+    odd = np.flatnonzero(integers != labels)
+    if odd.size:
+        raise DataError(f"data {where}: row {odd[0]}: label {labels[odd[0]]} is no class")
+    return integers

@@ -1,0 +1,296 @@
+"""The configuration: defaults, YAML there and back, and the wording of each refusal."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from trainer.config import Config, CsvSource, DigitsSource, IdxSource, NpzSource, load_config
+from trainer.errors import ConfigError
+
+
+@pytest.fixture
+def load(tmp_path):
+    """A function that loads the configuration that a YAML text describes."""
+
+    def _load(text, *overrides):
+        path = tmp_path / "config.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load_config(path, list(overrides))
+
+    return _load
+
+
+def test_defaults_are_a_small_training_on_the_digits():
+    config = load_config()
+    assert config == Config()
+    assert config.data == DigitsSource(
+        scaling="minmax", statistics="table", classes=None, test_fraction=0.2, split_seed=0
+    )
+    assert config.network.sizes == (64, 30, 10)
+    assert (config.training.batch_size, config.training.shards) == (32, 8)
+    assert (config.cluster.kind, config.cluster.workers) == ("ray", 2)
+    assert (config.checkpoints.every_epochs, config.checkpoints.keep) == (10, 3)
+
+
+def test_an_empty_file_gives_the_defaults(load):
+    assert load("") == load("# nothing\n") == Config()
+
+
+def test_an_empty_section_gives_its_defaults(load):
+    assert load("data:\ntraining:\ncluster:\n") == Config()
+    assert load("training:\n", "training.epochs=3").training.epochs == 3
+
+
+def test_yaml_writes_every_default_and_reads_back_as_the_same_configuration(load):
+    written = yaml.safe_load(Config().as_yaml())
+    assert list(written) == ["data", "network", "training", "cluster", "checkpoints"]
+    assert written["training"] == Config().training.model_dump()
+    assert written["network"]["sizes"] == [64, 30, 10]
+    assert load(Config().as_yaml()) == Config()
+
+
+def test_a_configuration_can_not_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        Config().training.epochs = 3
+
+
+def test_a_configuration_and_its_error_survive_pickling():
+    config = Config(training={"epochs": 3})
+    assert pickle.loads(pickle.dumps(config)) == config
+    with pytest.raises(ConfigError) as caught:
+        Config(training={"epochs": 0})
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (type(copy), str(copy)) == (ConfigError, str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("{source: idx, train_images: i, train_labels: l}", IdxSource),
+        ("{source: npz, path: a.npz, test_features: u, test_labels: v}", NpzSource),
+        ("{source: csv, train: a.csv, label: kind}", CsvSource),
+        ("{scaling: standard}", DigitsSource),
+    ],
+)
+def test_the_source_decides_which_keys_there_are(load, source, kind):
+    config = load(f"data: {source}")
+    assert type(config.data) is kind
+    assert load(config.as_yaml()) == config
+
+
+def test_overrides_are_laid_over_the_file_key_by_key_and_read_as_yaml(load):
+    config = load(
+        "training: {epochs: 5, seed: 7}",
+        "training.epochs=9",
+        " network.sizes = [64, 10]",
+        "cluster.address=null",
+        "training.learning_rate=1e-3",  # text to YAML 1.1, which wants a point
+        "training.epochs=10",  # the last one wins
+    )
+    assert (config.training.epochs, config.training.seed) == (10, 7)
+    assert (config.network.sizes, config.cluster.address) == ((64, 10), None)
+    assert config.training.learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epochs", "must be section.key=value, like training.epochs=10"),
+        ("training=5", "must be section.key=value"),
+        ("training.=5", "must be section.key=value"),
+        (".epochs=5", "must be section.key=value"),
+        ("", "must be section.key=value"),
+        ("network.sizes=[64, 10", "line 1: expected ',' or ']'"),
+        ("cluster.kind={a: 1, a: 2}", "line 1: the key 'a' stands twice"),
+        ("training.seed=2024-13-45", "line 1: month must be in 1..12"),  # a date, to YAML
+    ],
+)
+def test_a_malformed_override_is_refused(override, message):
+    with pytest.raises(ConfigError, match=f"^--set {override.replace('[', '.')}: .*{message}"):
+        load_config(None, [override])
+
+
+SECTIONS = "data, network, training, cluster, checkpoints"
+TRAINING_KEYS = "epochs, batch_size, shards, learning_rate, dtype, seed"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trainig: {}", r"config trainig: unknown key; did you mean training\?"),
+        ("zzz: {}", f"config zzz: unknown key; allowed: {SECTIONS}"),
+        ("training: {epoch: 3}", r"config training.epoch: unknown key; did you mean epochs\?"),
+        ("training: {zzz: 3}", f"config training.zzz: unknown key; allowed: {TRAINING_KEYS}"),
+        ("training: {csv: 3}", f"config training.csv: unknown key; allowed: {TRAINING_KEYS}"),
+        ("cluster: {digits: 3}", "config cluster.digits: unknown key; allowed: kind, workers"),
+        ("data: {npz: 3}", "config data.npz: unknown key; allowed: source, scaling"),
+        ("zzz:", f"config zzz: unknown key; allowed: {SECTIONS}"),
+        ("data: {spilt_seed: 3}", r"config data.spilt_seed: unknown key; did you mean split_seed"),
+        ("data: {label: y}", "config data.label: unknown key; allowed: source, scaling, statistic"),
+        ("network: {loss: hinge}", "config network.loss: 'hinge' is not allowed; allowed: 'quad"),
+        ("network: {output: 3}", "network.output: 3 is not allowed; allowed: 'sigmoid', 'softmax'"),
+        ("network: {sizes: [64]}", r"config network.sizes: \[64\] is not allowed; .*at least 2"),
+        ("network: {sizes: 64}", "config network.sizes: 64 is not allowed"),
+        ("training: {learning_rate: -1}", "learning_rate: -1 is not allowed; .*greater than 0"),
+        ("training: {learning_rate: 0}", "learning_rate: 0 is not allowed; .*greater than 0"),
+        ("training: {learning_rate: .nan}", "learning_rate: nan is not allowed; .*finite number"),
+        ("training: {learning_rate: .inf}", "learning_rate: inf is not allowed; .*finite number"),
+        ("training: {epochs: 1.5}", "config training.epochs: 1.5 is not allowed; .*integer"),
+        ("training: {seed: -1}", "config training.seed: -1 is not allowed"),
+        (
+            "training: 5",
+            "config training: 5 is not allowed; must be a mapping, like `training: {}`",
+        ),
+        (
+            "training: {shards: 16385, batch_size: 16385}",
+            "config training.shards: 16385 is not allowed; .*less than or equal to 16384",
+        ),
+        ("data: {test_fraction: 1}", "data.test_fraction: 1 is not allowed; .*less than 1"),
+        (
+            "training: {batch_size: 30}",
+            "training.batch_size: 30 is not divisible by the 8 shards; set it to 32, or change",
+        ),
+        (
+            "cluster: {workers: 12}",
+            "config training.shards: 12 workers but only 8 shards, 4 would idle;"
+            " set cluster.workers <= 8 or training.shards >= 12",
+        ),
+        (
+            "network: {loss: cross_entropy, output: identity}",
+            "config network.loss: cross_entropy does not go with network.output identity;"
+            " set network.output to sigmoid or softmax",
+        ),
+        ("data: {source: xml}", "data.source: 'xml' is not allowed; allowed: 'digits', 'idx', 'np"),
+        ("data: {source: [1]}", "config data.source: .* is not allowed; allowed: 'digits', 'idx'"),
+        ("data: {source: }", "config data.source: 'None' is not allowed; allowed: 'digits', 'idx'"),
+        ("data: digits", "config data: 'digits' is not allowed; must be a mapping"),
+        ("data: 5", "config data: 5 is not allowed; must be a mapping, like `data: {}`"),
+        (
+            "data: {source: idx}",
+            "config data.train_images: missing; it must be set\n"
+            "config data.train_labels: missing; it must be set$",
+        ),
+        (
+            "data: {source: csv}",
+            "config data.train: missing; it must be set\nconfig data.label: missing; it must be",
+        ),
+        (
+            "data: {source: npz, path: a, test_features: u}",
+            "config data.test_labels: missing, while data.test_features is given",
+        ),
+        (
+            "data: {source: idx, train_images: a, train_labels: b, test_labels: c}",
+            "config data.test_images: missing, while data.test_labels is given",
+        ),
+        ("data: {classes: [a, b, a]}", "config data.classes: 'a' stands twice$"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_key_and_what_is_allowed(load, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load(text)
+
+
+def test_an_override_does_not_hide_a_wrong_section(load):
+    with pytest.raises(ConfigError, match="config data: 'digits' is not allowed"):
+        load("data: digits", "data.scaling=none")
+
+
+@pytest.mark.parametrize("key", ["sizes.1", "sizes.0"])
+def test_one_wrong_size_is_one_line(key):
+    sizes = (64, 0) if key == "sizes.1" else (0, 10)
+    with pytest.raises(ConfigError) as caught:
+        Config(network={"sizes": sizes})
+    assert str(caught.value).startswith(f"config network.{key}: 0 is not allowed")
+    assert "\n" not in str(caught.value)
+
+
+def test_each_of_several_problems_has_its_line():
+    with pytest.raises(ConfigError) as caught:
+        Config(training={"epochs": 0, "seeds": 1}, network={"loss": "hinge"})
+    keys = [line.split(":")[0] for line in str(caught.value).splitlines()]
+    assert keys == ["config network.loss", "config training.epochs", "config training.seeds"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("training: {epochs: 1}\ntraining: {}", "line 2: the key 'training' stands twice"),
+        ("training:\n  epochs: 1\n  epochs: 2", "line 3: the key 'epochs' stands twice"),
+        ("training:\n  epochs: [1", "line 2: "),
+        ("a: b: c", "line 1: mapping values are not allowed here"),
+        ("{[1]: 2}", "line 1: found unhashable key"),
+        ("a:\n  {b: 1}: 2", "line 2: found unhashable key"),
+        ("training:\n  seed: 2024-13-45", "line 2: month must be in 1..12"),
+        ("a: !!python/name:os.system", "line 1: could not determine a constructor"),
+        ("- training", "must be a mapping of sections, like `training: ...`"),
+        ("5: {}", "must be a mapping of sections"),
+        (b"a: \xff\xfe", "is not UTF-8 text"),
+        ("a: \0", "is not YAML"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused_by_name_and_line(
+    load, tmp_path, content, message
+):
+    with pytest.raises(ConfigError, match=f"^config {tmp_path}/config.yaml: .*{message}"):
+        load(content)
+
+
+def test_a_file_that_can_not_be_opened_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=f"config {tmp_path}/nowhere: No such file"):
+        load_config(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=f"config {tmp_path}: Is a directory"):
+        load_config(tmp_path)
+
+
+positive = st.floats(0, exclude_min=True, allow_infinity=False)
+paths = st.builds(Path, st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+class_lists = st.none() | st.lists(st.integers() | st.text(), unique=True, max_size=4)
+common = {
+    "scaling": st.sampled_from(["minmax", "standard", "none"]),
+    "statistics": st.sampled_from(["feature", "table"]),
+    "classes": class_lists,
+    "test_fraction": st.floats(0, 1, exclude_min=True, exclude_max=True),
+    "split_seed": st.integers(0),
+}
+kinds = {
+    "digits": {},
+    "idx": {"train_images": paths, "train_labels": paths},
+    "npz": {"path": paths, "features": st.text(), "labels": st.text()},
+    "csv": {"train": paths, "test": st.none() | paths, "label": st.text()},
+}
+sources = st.sampled_from(list(kinds)).flatmap(
+    lambda kind: st.fixed_dictionaries({"source": st.just(kind), **kinds[kind]}, optional=common)
+)
+networks = st.fixed_dictionaries(
+    {"sizes": st.lists(st.integers(1), min_size=2, max_size=5)},
+    optional={
+        "activation": st.sampled_from(["sigmoid", "tanh", "relu"]),
+        "output": st.sampled_from(["sigmoid", "softmax"]),
+        "loss": st.sampled_from(["quadratic", "mean_squared", "cross_entropy"]),
+        "initial_weights": st.sampled_from(["scaled", "gaussian"]),
+    },
+)
+
+
+@st.composite
+def trainings_and_clusters(draw):
+    """Sections that fit together: whole micro-batches, no more workers than shards."""
+    shards = draw(st.integers(1, 1000))
+    training = {"shards": shards, "batch_size": shards * draw(st.integers(1, 100))}
+    free = {"learning_rate": positive, "seed": st.integers(0), "epochs": st.integers(1)}
+    cluster = {"workers": draw(st.integers(1, shards)), "address": draw(st.none() | st.text())}
+    return training | draw(st.fixed_dictionaries({}, optional=free)), cluster
+
+
+@settings(deadline=None)
+@given(sources, networks, trainings_and_clusters())
+def test_any_valid_configuration_survives_yaml(tmp_path_factory, source, network, both):
+    config = Config(data=source, network=network, training=both[0], cluster=both[1])
+    path = tmp_path_factory.getbasetemp() / "survives.yaml"
+    path.write_text(config.as_yaml(), encoding="utf-8")
+    assert load_config(path) == config
