@@ -20,6 +20,7 @@ from actors.coordinator import Coordinator
 from actors.driver_mailbox import DriverMailbox
 from actors.errors import ClusterError
 from actors.handshake import new_key
+from actors.interrupts import deferred_interrupts
 from actors.messages import (
     DRIVER,
     SERVER,
@@ -60,11 +61,9 @@ class RayCluster:
         """Nothing is started before the `with` block.
 
         Args:
-            address: of the Ray cluster to join. None: a private Ray on this machine, never
-                one that happens to run here. In a process that has called `ray.init`, that
-                Ray is used, and left running.
-            link_timeout_s: a peer that accepts nothing for so long is down.
-            start_timeout_s: how long to wait for the workers.
+            address: of the Ray cluster to join. None: a private Ray, never one that happens
+                to run here. After a `ray.init` of the caller's, that Ray is used and left.
+            link_timeout_s, start_timeout_s: how long peers, and workers, may take.
         """
         self._job = job
         self._names = [f"worker-{i}" for i in range(worker_count)]
@@ -101,7 +100,8 @@ class RayCluster:
         find_host = _node_host
         if not ray.is_initialized():
             self._exits.callback(ray.shutdown)
-            find_host = _init(self._address, len(self._names))
+            with deferred_interrupts():
+                find_host = _init(self._address, len(self._names))
         bound = self._job.array_bound_bytes
         self._links = Links(new_key(), find_host, bound, self._link_timeout_s)
         endpoint = self._links.endpoint(find_host())
@@ -173,10 +173,10 @@ class RayCluster:
             self._mailbox.tell(Down(name, self._no_start(name)))
 
     def _no_start(self, name: str) -> str:
-        cpus = ray.cluster_resources().get("CPU", 0)
+        asked, cpus = len(self._names), ray.cluster_resources().get("CPU", 0)
         return (
-            f"{name} did not start within {self._start_timeout_s:g} s; {len(self._names)} workers"
-            f" ask for 1 CPU each, the cluster has {cpus:g}; see cluster.start_timeout_s"
+            f"{name} did not start within {self._start_timeout_s:g} s; {asked} workers ask for"
+            f" 1 CPU each, the cluster has {cpus:g}; see cluster.start_timeout_s"
         )
 
     def _end_actors(self, actors: Sequence[_Handle]) -> None:
@@ -216,7 +216,10 @@ def _join(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=_PROBE_S).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ClusterError(f"can not join the Ray cluster at {address}: {_cause(error)}") from error
+        raise ClusterError(
+            f"can not join the Ray cluster at {address}: {_cause(error)}; is it running, and"
+            " does it want RAY_AUTH_MODE=token?"
+        ) from error
 
 
 def _create(actor_class: type, num_cpus: int, *arguments: Any) -> _Handle:

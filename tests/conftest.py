@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import Everstep
 from trainer.config import Config
 
-# Hypothesis keeps its examples here; nothing else is written beside the sources.
+# A cluster that the environment names is none of these tests' business.
 os.environ.pop("RAY_ADDRESS", None)
 
 
@@ -32,3 +33,11 @@ def quick() -> Config:
 def repository() -> Path:
     """The root of the sources."""
     return Path(__file__).parent.parent
+
+
+@pytest.fixture
+def everstep(tmp_path: Path) -> Iterator[Everstep]:
+    made = Everstep(tmp_path)
+    yield made
+    for process in made.processes():
+        process.kill()

@@ -1,101 +1,26 @@
 """The commands as a user runs them: in a process of their own, from an empty directory."""
 
 import csv
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
-import psutil
 import pytest
 
-LOCAL = ("--set", "cluster.kind=local")
-SHORT = ("--set", "training.epochs=2")
-DEADLINE_S = 60
-
-
-class Everstep:
-    """Runs the command, with a mark in the environment that all its processes inherit."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.mark = uuid.uuid4().hex
-        self.environment = {**os.environ, "EVERSTEP_TEST_MARK": self.mark, "COLUMNS": "80"}
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "trainer", *arguments],
-            cwd=self.directory,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments)
-        output, errors = process.communicate(timeout=DEADLINE_S)
-        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
-
-    def processes(self) -> list[psutil.Process]:
-        """All living processes that carry the mark."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                marked = process.environ().get("EVERSTEP_TEST_MARK") == self.mark
-                if marked and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-                continue
-        return found
-
-    def wait_until_alone(self) -> None:
-        """Wait until no process is left; fail with their names at the deadline."""
-        until_s = time.monotonic() + 20
-        while left := self.processes():
-            assert time.monotonic() < until_s, [process.cmdline() for process in left]
-            psutil.wait_procs(left, timeout=0.1)
-
-
-@pytest.fixture
-def everstep(tmp_path: Path) -> Iterator[Everstep]:
-    made = Everstep(tmp_path)
-    yield made
-    for process in made.processes():
-        process.kill()
-
-
-def result_of(directory: Path) -> dict[str, Any]:
-    loaded = json.loads((directory / "result.json").read_text())
-    assert isinstance(loaded, dict)
-    return loaded
-
-
-def events_of(directory: Path) -> list[dict[str, Any]]:
-    path = directory / "events.jsonl"
-    # The last line may still be on its way.
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-Found = TypeVar("Found")
-
-
-def wait_for(condition: Callable[[], Found], process: subprocess.Popen[str]) -> Found:
-    """Wait, with a deadline, for something that a running command brings about."""
-    until_s = time.monotonic() + DEADLINE_S
-    while not (found := condition()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until_s
-        psutil.wait_procs([psutil.Process()], timeout=0.02)
-    return found
+from tests.command import (
+    DEADLINE_S,
+    LOCAL,
+    LONG,
+    SHORT,
+    Everstep,
+    events_of,
+    result_of,
+    two_workers,
+    wait_for,
+)
 
 
 @pytest.fixture(scope="module")
@@ -149,16 +74,11 @@ def test_a_killed_worker_changes_no_byte_and_is_written_down(everstep: Everstep)
     everstep.wait_until_alone()
 
 
-def two_workers(directory: Path) -> list[dict[str, Any]]:
-    joined = [e for e in events_of(directory) if e["event"] == "joined"]
-    return joined if len(joined) == 2 else []
-
-
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_is_left_when_training_is_stopped(
     stop: signal.Signals, everstep: Everstep
 ) -> None:
-    process = everstep.start("train", "--set", "training.epochs=100000", "--out", "run")
+    process = everstep.start("train", *LONG, "--out", "run")
     metrics = everstep.directory / "run" / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0, process)
     assert len(everstep.processes()) > 3  # the driver, the server, two workers, Ray's own

@@ -1,37 +1,57 @@
 """Which Ray is used: a private one unless a cluster is named, in one of three ways."""
 
 import os
+import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 
-from tests.test_commands import DEADLINE_S, SHORT, Everstep, events_of, result_of
+from tests.command import (
+    DEADLINE_S,
+    LONG,
+    SHORT,
+    Everstep,
+    events_of,
+    result_of,
+    two_workers,
+    wait_for,
+)
+
+
+class Head(NamedTuple):
+    """A Ray cluster of one node that somebody runs on this machine."""
+
+    address: str
+    environment: dict[str, str]  # what its clients need
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[str]:
-    """A Ray cluster of one node that somebody runs on this machine: its HOST:PORT."""
+def head() -> Iterator[Head]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     options = [f"--port={port}", "--num-cpus=4", "--include-dashboard=false"]
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
     with subprocess.Popen(
-        [*command, *options], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, *options, "--disable-usage-stats"],
+        env={**os.environ, **token},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as process:
-        address = f"127.0.0.1:{port}"
         wait_until_it_listens(port, process)
-        yield address
-        started = [process, *psutil.Process(process.pid).children(recursive=True)]
+        started = psutil.Process(process.pid).children(recursive=True)
+        yield Head(f"127.0.0.1:{port}", token)
         process.terminate()
         process.wait(DEADLINE_S)
-        psutil.wait_procs(started[1:], timeout=20)
+        _, left = psutil.wait_procs(started, timeout=20)
+        assert not left
 
 
 def wait_until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None:
@@ -47,48 +67,72 @@ def wait_until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None
             return
 
 
-@pytest.fixture
-def everstep(tmp_path: Path) -> Everstep:
-    return Everstep(tmp_path)
-
-
-def actors_of(head: str) -> int:
-    """How many actors that cluster has ever had."""
-    script = (
-        "import ray, sys\n"
-        "ray.init(address=sys.argv[1], log_to_driver=False, logging_level=40)\n"
-        "from ray.util.state import list_actors\n"
-        "print(len(list_actors()))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, head],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=DEADLINE_S,
-    )
-    return int(done.stdout.split()[-1])
+def cluster_processes() -> set[int]:
+    """The processes of all Ray nodes here: who was started by one descends from its raylet."""
+    return {
+        child.pid
+        for process in psutil.process_iter(["name"])
+        if process.info["name"] == "raylet"
+        for child in process.children(recursive=True)
+    }
 
 
 @pytest.mark.parametrize("way", ["--address", "RAY_ADDRESS", "cluster.address"])
 def test_a_cluster_that_is_named_is_joined_and_left_running(
-    way: str, head: str, everstep: Everstep
+    way: str, head: Head, everstep: Everstep
 ) -> None:
-    arguments = []
-    if way == "--address":
-        arguments = ["--address", head]
-    elif way == "cluster.address":
-        arguments = ["--set", f"cluster.address='{head}'"]
-    else:
-        everstep.environment["RAY_ADDRESS"] = head
+    everstep.environment |= head.environment
+    arguments: list[str] = []
+    match way:
+        case "--address":
+            arguments = ["--address", head.address]
+        case "cluster.address":
+            arguments = ["--set", f"cluster.address='{head.address}'"]
+        case _:
+            everstep.environment["RAY_ADDRESS"] = head.address
     done = everstep.run("train", *SHORT, *arguments, "--out", "run")
     assert done.returncode == 0, done.stderr
-    # The workers are the cluster's processes, not this command's.
+    everstep.wait_until_alone()  # nothing of its own is left, and the workers are gone
     joined = [e for e in events_of(everstep.directory / "run") if e["event"] == "joined"]
-    assert {e["host"] for e in joined} == {"127.0.0.1"} or len(joined) == 2
-    everstep.wait_until_alone()
+    assert len(joined) == 2
     assert not any(psutil.pid_exists(e["process_id"]) for e in joined)
-    private = everstep.run("train", *SHORT, "--set", "cluster.kind=local", "--out", "local")
-    assert private.returncode == 0
+    assert len(done.stderr.splitlines()) == 2  # an epoch each, and nothing of Ray's
+    again = everstep.run("train", *SHORT, "--set", "cluster.kind=local", "--out", "local")
+    assert again.returncode == 0, again.stderr
     digests = {result_of(everstep.directory / name)["digest"] for name in ("run", "local")}
     assert len(digests) == 1
+
+
+def test_a_cluster_that_happens_to_run_here_is_left_alone(head: Head, everstep: Everstep) -> None:
+    before = cluster_processes()
+    process = everstep.start("train", *LONG, "--out", "run")
+    directory = everstep.directory / "run"
+    joined = wait_for(lambda: two_workers(directory), process)
+    raylets = {
+        next(p.pid for p in psutil.Process(e["process_id"]).parents() if p.name() == "raylet")
+        for e in joined
+    }
+    mine = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
+    assert raylets <= mine  # a Ray of the command's own
+    assert before
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=DEADLINE_S)
+    everstep.wait_until_alone()
+
+
+def test_a_cluster_that_wants_another_token_is_refused_with_one_clear_line(
+    head: Head, everstep: Everstep
+) -> None:
+    everstep.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    done = everstep.run("train", *SHORT, "--address", head.address, "--out", "run")
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-2]
+    assert line.startswith(f"everstep: can not join the Ray cluster at {head.address}: ")
+    assert line.endswith("is it running, and does it want RAY_AUTH_MODE=token?")
+    assert not (everstep.directory / "run").exists()
+
+
+def test_a_ray_client_address_is_refused_with_what_to_do_instead(everstep: Everstep) -> None:
+    done = everstep.run("train", "--address", "ray://127.0.0.1:10001", "--out", "run")
+    assert done.returncode == 1
+    assert "give HOST:PORT from a node of the cluster, or use `ray job submit`" in done.stderr
