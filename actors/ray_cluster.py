@@ -65,11 +65,9 @@ class RayCluster:
                 to run here. After a `ray.init` of the caller's, that Ray is used and left.
             link_timeout_s, start_timeout_s: how long peers, and workers, may take.
         """
-        self._job = job
+        self._job, self._address = job, address
         self._names = [f"worker-{i}" for i in range(worker_count)]
-        self._address = address
-        self._link_timeout_s = link_timeout_s
-        self._start_timeout_s = start_timeout_s
+        self._link_timeout_s, self._start_timeout_s = link_timeout_s, start_timeout_s
         self._early: list[DriverMessage] = []
         self._lives: dict[ray.ObjectRef[None], str] = {}  # each actor's `live` call: its life
         self._exits = ExitStack()
