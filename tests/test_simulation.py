@@ -1,4 +1,4 @@
-"""Thousands of schedules: whatever happens to the workers, one digest; and broken cores are caught."""
+"""Whatever happens to the workers, one digest; and broken cores are caught."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -62,14 +62,14 @@ def caught(seeds: Iterable[int]) -> int:
     """How many schedules show that something is wrong with the cores."""
     job = toy_job(8, size=5, rows=1)
     expected = undisturbed(job)
-    count = 0
-    for seed in seeds:
-        try:
-            count += not same(simulate(job, STEPS, 5, seed).done, expected)
-        except ClusterError as error:
-            assert f"seed {seed} " in str(error)
-            count += 1
-    return count
+    return sum(not ends_as(expected, job, seed) for seed in seeds)
+
+
+def ends_as(expected: EpochDone, job: Job, seed: int) -> bool:
+    try:
+        return same(simulate(job, STEPS, 5, seed).done, expected)
+    except ClusterError:
+        return False
 
 
 def test_sound_cores_are_never_suspected() -> None:
@@ -113,6 +113,14 @@ def test_adding_in_the_order_of_arrival_is_caught(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("actors.parameter_server.Reduction", InArrivalOrder)
     assert caught(range(60)) > 0
+
+
+def test_a_failing_seed_is_named_with_the_last_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.coordinator.take_over", lambda assigned, shards: dict(assigned))
+    job = toy_job(8, size=5, rows=1)
+    failing = next(seed for seed in range(60) if not ends_as(undisturbed(job), job, seed))
+    with pytest.raises(ClusterError, match=rf"simulation: seed {failing} .*; last messages:\n  "):
+        simulate(job, STEPS, 5, failing)
 
 
 def test_forgetting_the_shards_of_the_dead_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
