@@ -21,6 +21,7 @@ from actors.messages import (
     Hello,
     Joined,
     Message,
+    NotStarted,
 )
 
 
@@ -57,12 +58,14 @@ class Coordinator:
 
     def handle(self, message: Message) -> list[Envelope]:
         match message:
-            case Hello(name, host, process_id) if name != SERVER:
+            case Hello(name, host, process_id):
                 joined = (DRIVER, Joined(name, host, process_id))
                 return [joined, *self._worker_up(name)]
             case Down(name, reason) if name == SERVER:
                 return [(DRIVER, Failed(f"the parameter server died: {reason}"))]
-            case Down(name, reason) if name in self._assigned or name in self._expected:
+            case NotStarted(name, reason) if name in self._expected:
+                return [(DRIVER, Died(name, reason)), *self._worker_down(name, reason)]
+            case Down(name, reason) if name in self._assigned:
                 return [(DRIVER, Died(name, reason)), *self._worker_down(name, reason)]
             case _:
                 return []

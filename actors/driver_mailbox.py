@@ -17,6 +17,7 @@ from actors.messages import (
     Failed,
     Hello,
     Message,
+    NotStarted,
     Stop,
 )
 
@@ -70,9 +71,11 @@ class DriverMailbox:
             self._endpoint.close("the driver stopped")
 
     def _handle(self, message: Message) -> None:
-        """Hello and Down are the coordinator's; whatever else comes is the driver's."""
-        links = isinstance(message, Hello | Down)
-        envelopes = self._coordinator.handle(message) if links else [(DRIVER, message)]
+        """Who is there is the coordinator's affair; whatever else comes is the driver's."""
+        if isinstance(message, Down) and self._endpoint.close_link(message.name, message.reason):
+            return  # the server lost it; the end of this link follows as a Down of its own
+        membership = isinstance(message, Hello | Down | NotStarted)
+        envelopes = self._coordinator.handle(message) if membership else [(DRIVER, message)]
         for address, reply in envelopes:
             if address == DRIVER:
                 self.inbox.put(cast(DriverMessage, reply))

@@ -4,12 +4,10 @@ Single-threaded: `receive` waits on all links at once and gives messages in the 
 which they became whole. A broken link is a `Down`, at once. Other threads have `posts`.
 """
 
-import errno
 import selectors
 import socket
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Final, cast
 
 from actors.buffers import ArrayPool
@@ -124,6 +122,13 @@ class Endpoint:
         if self._listener is not None:
             self._listener.close()
 
+    def close_link(self, name: str, reason: str) -> bool:
+        """Close the link to `name`: it is `Down`. False when there is none."""
+        if (link := self._named.get(name)) is None:
+            return False
+        self._close(link, reason)
+        return True
+
     def names(self) -> list[str]:
         """Whom this actor is linked to."""
         return list(self._named)
@@ -140,10 +145,9 @@ class Endpoint:
         listener = cast(socket.socket, self._listener)
         try:
             connection, _ = listener.accept()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._selector.unregister(listener)  # until the next check of the times
-            return  # else it was gone before it was accepted
+        except OSError:  # it is gone already, or this process has no room for it
+            self._selector.unregister(listener)  # until the next check of the times
+            return
         while len(self._strangers) >= _STRANGERS:
             self._close(next(iter(self._strangers)), "too many strangers")
         link = self._open(connection, "acceptor", None)
@@ -152,8 +156,7 @@ class Endpoint:
 
     def _open(self, connection: socket.socket, role: Role, name: str | None) -> Link:
         link = Link(connection, self._key, role, self._pool, self._clock(), name)
-        with suppress(OSError):  # it may be reset already; then reading says so
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link.set_options(self._link_timeout_s)
         self._selector.register(connection, selectors.EVENT_READ, link)
         return link
 
@@ -171,7 +174,7 @@ class Endpoint:
                 self._take(link, message)
             link.flush(self._clock())
         except (OSError, EverstepError) as error:
-            self._close(link, _reason(error))
+            self._close(link, link.exit_reason or _reason(error))
         else:
             self._watch(link)
 
@@ -187,8 +190,7 @@ class Endpoint:
         """A stranger's first message is its `Hello`. An older link of that name is over."""
         if not isinstance(message, Hello):
             raise LinkError(f"link: the first message is {type(message).__name__}, not Hello")
-        if (older := self._named.get(message.name)) is not None:
-            self._close(older, "the same name linked again")
+        self.close_link(message.name, "the same name linked again")
         del self._strangers[link]
         link.name = message.name
         link.allow_arrays(self._array_bound_bytes)

@@ -5,7 +5,7 @@
     ├── LinkError           two actors can not be linked; says with whom and why
     ├── ProtocolError       a message that its receiver can not accept
     ├── WireError           bytes that are not a message
-    └── (trainer.errors)    ConfigError, DataError, ShapeError, CheckpointError, RunDirectoryError
+    └── (trainer.errors)    what can be wrong with configuration, data, files, training
 
 Each carries one line that says what, where and how to mend, and survives pickling.
 """

@@ -8,6 +8,7 @@ parsed. Next: `endpoint.py`, which holds an actor's links and waits on them.
 import socket
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from actors.buffers import ArrayPool
@@ -54,6 +55,20 @@ class Link:
     def pending(self) -> bool:
         """Something waits to be written, or for the peer to prove itself."""
         return bool(self._outgoing or self._held)
+
+    def set_options(self, timeout_s: float) -> None:
+        """Send at once, and notice a host that is gone without a word."""
+        limit_s = max(1, int(timeout_s))
+        with suppress(OSError):  # the link may be reset already; then reading says so
+            for level, option, value in (
+                (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+                (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+                (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, limit_s),
+                (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, limit_s),
+                (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 1),
+                (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * limit_s),
+            ):
+                self.connection.setsockopt(level, option, value)
 
     def allow_arrays(self, bound_bytes: int) -> None:
         """The peer is known: frames may hold arrays up to the bound."""

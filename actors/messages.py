@@ -99,6 +99,14 @@ class Stall:
 
 
 @dataclass(frozen=True, slots=True)
+class Down:
+    """Link -> core: `name` is gone, and why. Server -> driver: a worker is, to the server."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """The last message of a link: the sender leaves, and why (Erlang's exit reason)."""
 
@@ -118,8 +126,8 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Down:
-    """Link -> core: `name` is gone, and why. Never travels."""
+class NotStarted:
+    """Shell -> coordinator: `name` died, or gave no sign, before its Hello. Never travels."""
 
     name: str
     reason: str
@@ -158,8 +166,8 @@ class Failed:
 
 
 RemoteMessage: TypeAlias = (
-    Hello | Assign | RunEpoch | Weights | Dx | EpochDone | Progress | Stall | Exit | Stop
+    Hello | Assign | RunEpoch | Weights | Dx | EpochDone | Progress | Stall | Down | Exit | Stop
 )
 DriverMessage: TypeAlias = EpochDone | Progress | Stall | Joined | Died | Assigned | Failed
-Message: TypeAlias = RemoteMessage | DriverMessage | Tick | Down
+Message: TypeAlias = RemoteMessage | DriverMessage | Tick | NotStarted
 Envelope: TypeAlias = tuple[str, Message]

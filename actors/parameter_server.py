@@ -68,8 +68,8 @@ class ParameterServer:
             case Hello(name) if name != DRIVER:
                 self._workers[name] = None
                 return [(name, self._weights())] if self._is_running else []
-            case Down(name):
-                return self._down(name)
+            case Down(name) if name != DRIVER:
+                return self._down(message)
             case Tick(now_s):
                 return self._tick(now_s)
             case _:
@@ -131,12 +131,11 @@ class ParameterServer:
         )
         self._parameters, self._optimizer_state = parameters, state
 
-    def _down(self, name: str) -> list[Envelope]:
-        if name in self._workers:
-            del self._workers[name]
-            if self._is_running:
-                self._stalled[name] = self._last_step_s
-        return []
+    def _down(self, down: Down) -> list[Envelope]:
+        """The coordinator must know: its own link to that worker may still stand."""
+        self._workers.pop(down.name, None)
+        self._stalled[down.name] = self._last_step_s
+        return [(DRIVER, down)]
 
     def _end_stalls(self) -> list[Envelope]:
         """For each death since the last finished step: how long no step was finished."""

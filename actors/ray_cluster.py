@@ -30,6 +30,7 @@ from actors.messages import (
     Failed,
     Hello,
     Joined,
+    NotStarted,
     RunEpoch,
 )
 from actors.objectives import Shard
@@ -161,14 +162,15 @@ class RayCluster:
             try:
                 ray.get(life)
             except ray.exceptions.RayError as error:
-                self._mailbox.tell(Down(name, _cause(error)))
+                reason = _cause(error)
             else:
-                self._mailbox.tell(Down(name, "left before it was linked"))
+                reason = "left before it was linked"
+            self._mailbox.tell((Down if name == SERVER else NotStarted)(name, reason))
 
     def _tell_late(self, names: set[str]) -> None:
         """Training goes on without them; who comes later is welcome."""
         for name in sorted(names):
-            self._mailbox.tell(Down(name, self._no_start(name)))
+            self._mailbox.tell(NotStarted(name, self._no_start(name)))
 
     def _no_start(self, name: str) -> str:
         asked, cpus = len(self._names), ray.cluster_resources().get("CPU", 0)
@@ -188,36 +190,31 @@ class RayCluster:
 
 def _init(address: str | None, worker_count: int) -> Callable[[], str]:
     """Join or start Ray; how an actor finds the address under which others reach it."""
-    if address is not None and address != "local":
-        _join(address)
-        return _node_host
-    ray.init(
-        address="local",
-        num_cpus=max(worker_count, os.cpu_count() or 1),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    return _loopback
-
-
-def _join(address: str) -> None:
-    """Join a running cluster; Ray itself would wait for minutes where nobody listens."""
-    if "://" in address:
-        raise ClusterError(
-            f"can not join {address}: give HOST:PORT from a node of the cluster, or use"
-            " `ray job submit`"
-        )
-    host, colon, port = address.rpartition(":")
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    private = address == "local"
     try:
-        if colon:
-            socket.create_connection((host, int(port)), timeout=_PROBE_S).close()
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        if private:
+            cpus = max(worker_count, os.cpu_count() or 1)
+            _quiet_init(address=address, num_cpus=cpus, include_dashboard=False)
+        else:
+            _probe(address)
+            _quiet_init(address=address)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ClusterError(
-            f"can not join the Ray cluster at {address}: {_cause(error)}; is it running, and"
-            " does it want RAY_AUTH_MODE=token?"
-        ) from error
+        what = "start a private Ray" if private else f"join the Ray cluster at {address}"
+        hint = "" if private else "; is it running, and does it want RAY_AUTH_MODE=token?"
+        raise ClusterError(f"can not {what}: {_cause(error)}{hint}") from error
+    return _loopback if private else _node_host
+
+
+def _quiet_init(**options: Any) -> None:
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+
+
+def _probe(address: str) -> None:
+    """Raise OSError where nobody listens; Ray itself would wait for it for a minute."""
+    host, colon, port = address.rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), timeout=_PROBE_S).close()
 
 
 def _create(actor_class: type, num_cpus: int, *arguments: Any) -> _Handle:

@@ -186,8 +186,9 @@ class _Simulation:
         sent = [queue for queue in self._links.values() if any(isinstance(m, Dx) for m in queue)]
         if sent:
             queue = self._dice.choice(sent)
-            again = self._dice.choice([message for message in queue if isinstance(message, Dx)])
-            queue.insert(self._dice.randint(queue.index(again), len(queue)), again)
+            places = [place for place, message in enumerate(queue) if isinstance(message, Dx)]
+            place = self._dice.choice(places)
+            queue.insert(self._dice.randint(place, len(queue)), queue[place])
             self.harm["repeat"] += 1
 
 

@@ -25,6 +25,7 @@ from actors.errors import WireError
 from actors.fields import KINDS, Blank, Read, Reader, Write
 from actors.messages import (
     Assign,
+    Down,
     Dx,
     EpochDone,
     Exit,
@@ -57,6 +58,7 @@ _TYPES: Final[dict[int, type[RemoteMessage]]] = {
     8: Stall,
     9: Exit,
     10: Stop,
+    11: Down,
 }
 _TAGS: Final[dict[type[Message], int]] = {kind: tag for tag, kind in _TYPES.items()}
 

@@ -4,11 +4,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.command import Everstep
 from trainer.config import Config
 
+# A deadline would be a timing, and the machine may be busy.
+hypothesis.settings.register_profile("everstep", deadline=None)
+hypothesis.settings.load_profile("everstep")
 # A cluster that the environment names is none of these tests' business.
 os.environ.pop("RAY_ADDRESS", None)
 
@@ -18,7 +22,11 @@ def ray_session() -> Iterator[None]:
     """One private Ray for all tests that run actors on it, with CPUs for five workers."""
     import ray
 
-    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+    with pytest.MonkeyPatch.context() as patch:
+        # What a user's environment may say; the actors must not listen to it.
+        patch.setenv("OPENBLAS_NUM_THREADS", "4")
+        patch.setenv("OMP_NUM_THREADS", "4")
+        ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 

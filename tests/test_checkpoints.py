@@ -69,7 +69,7 @@ def test_nothing_is_left_beside_the_checkpoint(tmp_path: Path) -> None:
 def test_any_changed_byte_is_recognised(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, checkpoint())
     content = bytearray(path.read_bytes())
-    for at in range(len(content) - 4100, len(content), 97):  # tensors fill the end of the file
+    for at in range(0, len(content), 7):
         damaged = content.copy()
         damaged[at] ^= 1
         path.write_bytes(damaged)

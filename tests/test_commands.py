@@ -82,7 +82,8 @@ def test_no_process_is_left_when_training_is_stopped(
     metrics = everstep.directory / "run" / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0, process)
     assert len(everstep.processes()) > 3  # the driver, the server, two workers, Ray's own
-    process.send_signal(stop)
+    # Ctrl-C in a terminal goes to the whole group, Ray's processes too.
+    os.killpg(process.pid, stop) if stop == signal.SIGINT else process.send_signal(stop)
     _, errors = process.communicate(timeout=DEADLINE_S)
     everstep.wait_until_alone()
     if stop == signal.SIGINT:
@@ -95,7 +96,7 @@ def test_no_process_is_left_when_training_is_stopped(
 def test_no_process_is_left_when_ctrl_c_comes_while_ray_starts(everstep: Everstep) -> None:
     process = everstep.start("train", "--out", "run")
     wait_for(lambda: len(everstep.processes()) >= 3, process)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=DEADLINE_S)
     everstep.wait_until_alone()
     assert process.returncode == 130, errors
@@ -126,6 +127,10 @@ def test_no_process_is_left_after_an_error_and_the_error_is_one_line(everstep: E
          "data a.csv: no such file"),
         (["--set", "epochs=3"], "must be section.key=value"),
         (["--out", "."], "--out .: exists already and is not empty"),
+        (["--out", "x" * 300], "File name too long"),
+        (["--set", "network.sizes=[64,100000000,10]"], "less than or equal to 1000000"),
+        (["--set", "cluster.link_timeout_s=1e300"], "less than or equal to 86400"),
+        (["--address", "ray://127.0.0.1:10001"], "give HOST:PORT from a node of the cluster"),
     ],
 )  # fmt: skip
 def test_a_wrong_command_is_one_line_and_status_2(
@@ -179,9 +184,10 @@ def test_evaluation_prints_what_training_measured(trained: Path, everstep: Evers
     assert done.returncode == 0, done.stderr
     accuracy = float(str(result_of(trained)["accuracy"]))
     assert f"accuracy  {accuracy:.4f}" in done.stdout
-    cells = [int(cell) for cell in done.stdout.split() if cell.isdigit()]
     assert "359 rows of digits (test)" in done.stdout
-    assert cells
+    rows = [line for line in done.stdout.splitlines() if line.strip()[:1].isdigit()][-10:]
+    assert [int(row.split()[0]) for row in rows] == list(range(10))
+    assert sum(int(count) for row in rows for count in row.split()[1:]) == 359
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
 
 
@@ -240,6 +246,49 @@ def test_a_csv_is_trained_on_evaluated_and_predicted(everstep: Everstep) -> None
     assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["class", "elm", "oak"]
     done = everstep.run("evaluate", "run", "--dataset", "trees.csv")
     assert "200 rows of trees.csv" in done.stdout
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(everstep: Everstep) -> None:
+    lines = ["kind,width", *("[/b],1" for _ in range(40)), *("[red],-1" for _ in range(40))]
+    (everstep.directory / "odd.csv").write_text("\n".join(lines))
+    (everstep.directory / "odd.yaml").write_text(
+        "data: {source: csv, train: odd.csv, label: kind}\nnetwork: {sizes: [1, 2]}\n"
+    )
+    done = everstep.run("train", "odd.yaml", *LOCAL, *SHORT, "--out", "run[/b]")
+    assert done.returncode == 0, done.stderr
+    assert "run[/b]" in done.stdout
+    done = everstep.run("evaluate", "run[/b]", "--dataset", "odd.csv")
+    assert done.returncode == 0, done.stderr
+    assert "[/b]" in done.stdout
+    assert "[red]" in done.stdout
+
+
+def test_predictions_go_into_a_pipe_or_through_a_link_as_asked(
+    trained: Path, everstep: Everstep
+) -> None:
+    np.savez(everstep.directory / "rows.npz", x=np.zeros((2, 64)))
+    (everstep.directory / "real.csv").write_text("old")
+    (everstep.directory / "link.csv").symlink_to("real.csv")
+    done = everstep.run("predict", str(trained), "rows.npz", "--out", "link.csv")
+    assert done.returncode == 0, done.stderr
+    assert (everstep.directory / "link.csv").is_symlink()
+    assert len((everstep.directory / "real.csv").read_text().splitlines()) == 3
+    done = everstep.run("predict", str(trained), "rows.npz", "--out", "/dev/stdout")
+    assert len(done.stdout.splitlines()) == 3
+    assert Path("/dev/stdout").is_symlink()
+    done = everstep.run("predict", str(trained), "rows.npz", "--out", ".")
+    assert (done.returncode, done.stderr) == (2, "everstep: --out .: Is a directory\n")
+
+
+def test_nothing_is_left_of_a_run_that_never_began(everstep: Everstep) -> None:
+    done = everstep.run("train", "--address", "127.0.0.1:1")  # into runs/DATE-TIME
+    assert done.returncode == 1
+    assert list(everstep.directory.iterdir()) == []
+
+
+def test_a_directory_that_is_not_there_is_a_wrong_command(everstep: Everstep) -> None:
+    done = everstep.run("evaluate", "absent")
+    assert (done.returncode, done.stderr) == (2, "everstep: DIR absent: no such directory\n")
 
 
 @pytest.mark.parametrize(

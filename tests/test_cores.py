@@ -18,8 +18,8 @@ from actors.messages import (
     Envelope,
     EpochDone,
     Failed,
-    Hello,
     Joined,
+    NotStarted,
     Progress,
     RunEpoch,
     Stall,
@@ -28,7 +28,7 @@ from actors.messages import (
 )
 from actors.parameter_server import ParameterServer
 from actors.worker import Worker
-from tests.toys import Descent, toy_job
+from tests.toys import Descent, hello, toy_job
 
 SIZE = 33
 
@@ -41,10 +41,6 @@ def server(shard_count: int = 2) -> ParameterServer:
 def worker(shard_count: int = 2) -> Worker:
     job = toy_job(shard_count)
     return Worker(job.objective, shard_count, job.shards.__getitem__)
-
-
-def hello(name: str) -> Hello:
-    return Hello(name, "localhost", 1)
 
 
 def dx(step: int, start: int, stop: int, value: float = 1.0) -> Dx:
@@ -150,10 +146,25 @@ class TestParameterServer:
         core.handle(Tick(11.0))
         core.handle(dx(0, 0, 2))
         core.handle(Tick(12.0))
-        assert core.handle(Down("worker-1", "killed")) == []
+        core.handle(Down("worker-1", "killed"))
         core.handle(Tick(14.5))
         (stalled, _) = core.handle(dx(1, 0, 2))
         assert stalled == (DRIVER, Stall("worker-1", 2, 3.5))  # from 11.0 to 14.5
+
+    def test_a_worker_that_only_the_server_lost_is_reported(self) -> None:
+        core = server()
+        core.handle(hello("worker-0"))
+        down = Down("worker-0", "accepted nothing for 10 s")
+        assert core.handle(down) == [(DRIVER, down)]
+
+    def test_a_death_between_two_epochs_is_a_stall_too(self) -> None:
+        core = server()
+        core.handle(hello("worker-0"))
+        core.handle(RunEpoch(0, 1))
+        core.handle(dx(0, 0, 2))
+        core.handle(Down("worker-0", "killed"))
+        core.handle(RunEpoch(1, 2))
+        assert kinds(core.handle(dx(1, 0, 2))) == [(DRIVER, "Stall"), (DRIVER, "EpochDone")]
 
     def test_the_dead_get_no_more_weights(self) -> None:
         core = server()
@@ -227,7 +238,7 @@ def coordinator(shard_count: int, *expected: str) -> Coordinator:
 class TestCoordinator:
     def test_the_first_worker_gets_all_shards(self) -> None:
         assert coordinator(3).handle(hello("worker-0")) == [
-            (DRIVER, Joined("worker-0", "localhost", 1)),
+            (DRIVER, Joined("worker-0", "127.0.0.1", 1)),
             ("worker-0", Assign((0, 1, 2))),
             (DRIVER, Assigned("worker-0", (0, 1, 2))),
         ]
@@ -270,8 +281,13 @@ class TestCoordinator:
 
     def test_workers_that_never_came_fail_the_training_when_the_last_is_given_up(self) -> None:
         core = coordinator(4, "worker-0", "worker-1")
-        assert kinds(core.handle(Down("worker-1", "no memory"))) == [(DRIVER, "Died")]
-        assert kinds(core.handle(Down("worker-0", "no CPU")))[1:] == [(DRIVER, "Failed")]
+        assert kinds(core.handle(NotStarted("worker-1", "no memory"))) == [(DRIVER, "Died")]
+        assert kinds(core.handle(NotStarted("worker-0", "no CPU")))[1:] == [(DRIVER, "Failed")]
+
+    def test_who_has_said_hello_has_started_whatever_else_is_told(self) -> None:
+        core = coordinator(4, "worker-0")
+        core.handle(hello("worker-0"))
+        assert core.handle(NotStarted("worker-0", "did not start within 60 s")) == []
 
     def test_a_second_hello_of_one_name_loses_no_shard(self) -> None:
         core = coordinator(8)

@@ -3,6 +3,8 @@
 Every expected number is computed here with plain NumPy on the rows that were written.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -231,3 +233,19 @@ def test_a_held_out_share_that_leaves_no_training_rows_is_refused(config, classe
     settings = {"test_fraction": 0.9, "classes": classes}
     with pytest.raises(DataError, match=r"data.test_fraction: 0.9 holds out 3 of the 3 rows of "):
         load_dataset(config(numbered(3), settings, (1, 2)))
+
+
+def test_labels_are_told_apart_by_their_text_in_every_file_of_a_data_set(tmp_path: Path) -> None:
+    # The test file holds numbers alone; the training file a word too.
+    (tmp_path / "train.csv").write_text("w,kind\n" + "1,1\n2,2\n3,x\n" * 4)
+    (tmp_path / "test.csv").write_text("w,kind\n1,1\n2,2\n")
+    source = {"source": "csv", "train": tmp_path / "train.csv", "test": tmp_path / "test.csv"}
+    config = Config(
+        data={**source, "label": "kind"},
+        network={"sizes": (1, 3)},
+        training={"shards": 1, "batch_size": 4},
+        cluster={"workers": 1},
+    )
+    dataset = load_dataset(config)
+    assert dataset.classes == ("1", "2", "x")
+    assert dataset.test_targets.tolist() == [[1, 0, 0], [0, 1, 0]]

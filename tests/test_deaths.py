@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+import ray
 
 from actors.cluster import Job
-from actors.local_cluster import LocalCluster
 from actors.messages import (
     Assigned,
     Died,
@@ -27,30 +27,12 @@ from actors.messages import (
 )
 from actors.objectives import BatchLoss, Objective, Shard
 from actors.ray_cluster import RayCluster
-from tests.toys import Deadly, Failing, toy_job
+from tests.toys import Deadly, Failing, finish, toy_job, undisturbed
 from trainer.checkpoints import digest
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 STEPS = 60
-
-
-def undisturbed(job: Job, steps: int = STEPS) -> EpochDone:
-    with LocalCluster(job, 1) as cluster:
-        cluster.run_epoch(RunEpoch(0, steps))
-        while not isinstance(message := cluster.receive(), EpochDone):
-            pass
-    return message
-
-
-def heard(cluster: RayCluster, steps: int = STEPS) -> list[DriverMessage]:
-    """All that the driver hears until the epoch is done or has failed."""
-    messages: list[DriverMessage] = []
-    with cluster:
-        cluster.run_epoch(RunEpoch(0, steps))
-        while not messages or not isinstance(messages[-1], EpochDone | Failed):
-            messages.append(cluster.receive())
-    return messages
 
 
 Kind = TypeVar("Kind")
@@ -73,13 +55,13 @@ def test_a_worker_killed_while_it_computes_changes_no_byte(
     workers: int, shard: int, step: int, tmp_path: Path
 ) -> None:
     job = toy_job(8)
-    messages = heard(RayCluster(deadly(job, {shard: step}, tmp_path), workers))
+    messages = finish(RayCluster(deadly(job, {shard: step}, tmp_path), workers), STEPS)
     assert (tmp_path / f"{shard}-{step}").exists()  # the fault did fire
     (died,) = of_kind(messages, Died)
     assert died.reason.startswith("connection")
     (stall,) = of_kind(messages, Stall)
     assert (stall.name, stall.step) == (died.name, step + 1)
-    done, expected = messages[-1], undisturbed(job)
+    done, expected = messages[-1], undisturbed(job, STEPS)
     assert isinstance(done, EpochDone)
     assert digest(done.parameters) == digest(expected.parameters)
     assert (done.sample_count, done.loss_sum) == (expected.sample_count, expected.loss_sum)
@@ -90,11 +72,11 @@ def test_workers_killed_one_after_the_other_until_one_is_left_change_no_byte(
 ) -> None:
     job = toy_job(8)
     faults = {0: 10, 3: 20, 5: 30, 6: 30}
-    messages = heard(RayCluster(deadly(job, faults, tmp_path), 5))
+    messages = finish(RayCluster(deadly(job, faults, tmp_path), 5), STEPS)
     assert len(of_kind(messages, Died)) == len(faults)
     done = messages[-1]
     assert isinstance(done, EpochDone)
-    assert digest(done.parameters) == digest(undisturbed(job).parameters)
+    assert digest(done.parameters) == digest(undisturbed(job, STEPS).parameters)
 
 
 def test_a_worker_killed_from_outside_at_a_random_moment_changes_no_byte() -> None:
@@ -120,7 +102,7 @@ def test_a_worker_killed_from_outside_at_a_random_moment_changes_no_byte() -> No
 
 
 def test_the_death_of_the_last_worker_ends_the_training_with_its_cause(tmp_path: Path) -> None:
-    messages = heard(RayCluster(deadly(toy_job(4), {0: 3}, tmp_path), 1))
+    messages = finish(RayCluster(deadly(toy_job(4), {0: 3}, tmp_path), 1), STEPS)
     assert isinstance(messages[-1], Failed)
     assert messages[-1].reason.startswith("no worker is left; the last, worker-0, died: connection")
 
@@ -128,7 +110,7 @@ def test_the_death_of_the_last_worker_ends_the_training_with_its_cause(tmp_path:
 def test_an_objective_that_always_fails_ends_the_training_with_its_traceback() -> None:
     job = toy_job(4)
     failing = replace(job, shards=[*job.shards[:3], Failing(job.shards[3], 5)])
-    messages = heard(RayCluster(failing, 3))
+    messages = finish(RayCluster(failing, 3), STEPS)
     assert len(of_kind(messages, Died)) == 3
     assert isinstance(messages[-1], Failed)
     assert "ValueError: the disk ate the rows" in messages[-1].reason
@@ -144,7 +126,7 @@ def test_the_death_of_the_server_ends_the_training(tmp_path: Path) -> None:
         def update(self, *arguments: object, **outputs: object) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    messages = heard(RayCluster(replace(toy_job(4), optimizer=DeadlyDescent()), 2))
+    messages = finish(RayCluster(replace(toy_job(4), optimizer=DeadlyDescent()), 2), STEPS)
     assert isinstance(messages[-1], Failed)
     assert messages[-1].reason.startswith("the parameter server died: connection")
 
@@ -183,7 +165,7 @@ def test_workers_that_can_not_start_say_why() -> None:
     job = toy_job(4)
     broken = replace(job, objective=Fragile(job.objective, _refuse))
     reason = r"no worker is left; the last, worker-\d, died: ImportError: no such module here"
-    failed = heard(RayCluster(broken, 2))[-1]
+    failed = finish(RayCluster(broken, 2), STEPS)[-1]
     assert isinstance(failed, Failed)
     assert re.fullmatch(reason, failed.reason)
 
@@ -191,25 +173,33 @@ def test_workers_that_can_not_start_say_why() -> None:
 def test_a_worker_that_dies_while_it_starts_changes_no_byte(tmp_path: Path) -> None:
     job = toy_job(4)
     marker = tmp_path / "died"
-    messages = heard(
-        RayCluster(replace(job, objective=Fragile(job.objective, _die_once, marker)), 2)
-    )
+    fragile = replace(job, objective=Fragile(job.objective, _die_once, marker))
+    messages = finish(RayCluster(fragile, 2), STEPS)
     assert marker.exists()
     assert len(of_kind(messages, Died)) == len(of_kind(messages, Joined)) == 1
     done = messages[-1]
     assert isinstance(done, EpochDone)
-    assert digest(done.parameters) == digest(undisturbed(job).parameters)
+    assert digest(done.parameters) == digest(undisturbed(job, STEPS).parameters)
 
 
-def test_training_goes_on_without_workers_that_find_no_place() -> None:
+class Occupant:
+    """Holds CPUs of the cluster."""
+
+    def sit(self) -> None:
+        """Return when the place is taken."""
+
+
+def test_training_goes_on_without_a_worker_that_finds_no_place() -> None:
+    occupant = ray.remote(Occupant).options(num_cpus=7).remote()
+    ray.get(occupant.sit.remote())  # of the cluster's 8 CPUs one is left
     job = toy_job(4)
-    messages = heard(RayCluster(job, 12, start_timeout_s=12.0))  # the cluster has 8 CPUs
-    late = of_kind(messages, Died)
-    assert len(late) == 4
-    assert late[0].reason.startswith(f"{late[0].name} did not start within 12 s; 12 workers ask")
+    messages = finish(RayCluster(job, 2, start_timeout_s=20.0), STEPS)
+    ray.kill(occupant)
+    (late,) = of_kind(messages, Died)
+    assert late.reason.startswith(f"{late.name} did not start within 20 s; 2 workers ask for 1 CPU")
     done = messages[-1]
     assert isinstance(done, EpochDone)
-    assert digest(done.parameters) == digest(undisturbed(job).parameters)
+    assert digest(done.parameters) == digest(undisturbed(job, STEPS).parameters)
 
 
 class Probe:
@@ -254,7 +244,7 @@ def test_a_worker_has_one_blas_thread_and_its_data_is_not_copied() -> None:
 
     parameters = np.zeros(4)
     job = Job(Probe(), Keep(), [Rows(np.zeros((1000, 1000)))], parameters, parameters[:0])
-    (done,) = of_kind(heard(RayCluster(job, 1), steps=1), EpochDone)
+    (done,) = of_kind(finish(RayCluster(job, 1), 1), EpochDone)
     threads, writable, owns_its_memory, blas_count = done.parameters
     assert (threads, writable, owns_its_memory) == (1, 0, 0)
     assert blas_count >= 1

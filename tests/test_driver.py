@@ -141,7 +141,6 @@ def test_a_directory_that_can_not_be_made_is_named(quick: Config, tmp_path: Path
         train(quick, tmp_path / "file" / "run")
 
 
-@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
 def test_a_loss_that_is_no_number_ends_the_training_and_keeps_nothing_of_it(
     quick: Config, tmp_path: Path
 ) -> None:

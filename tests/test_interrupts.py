@@ -49,6 +49,25 @@ def test_afterwards_interrupts_are_as_they_were() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_an_interrupt_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with deferred_interrupts():
+            press()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_is_not_lost_when_the_block_fails() -> None:
+    def interrupted_and_failing() -> None:
+        with deferred_interrupts():
+            press()
+            raise ZeroDivisionError
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_and_failing()
+
+
 def test_an_error_in_the_block_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError), deferred_interrupts():
         _ = 1 / 0

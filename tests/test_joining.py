@@ -45,13 +45,15 @@ def head() -> Iterator[Head]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        wait_until_it_listens(port, process)
-        started = psutil.Process(process.pid).children(recursive=True)
-        yield Head(f"127.0.0.1:{port}", token)
-        process.terminate()
-        process.wait(DEADLINE_S)
-        _, left = psutil.wait_procs(started, timeout=20)
-        assert not left
+        try:
+            wait_until_it_listens(port, process)
+            yield Head(f"127.0.0.1:{port}", token)
+        finally:
+            started = psutil.Process(process.pid).children(recursive=True)
+            process.terminate()
+            process.wait(DEADLINE_S)
+            _, left = psutil.wait_procs(started, timeout=20)
+    assert not left
 
 
 def wait_until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None:
@@ -65,16 +67,6 @@ def wait_until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None
             psutil.wait_procs([psutil.Process(process.pid)], timeout=0.2)
         else:
             return
-
-
-def cluster_processes() -> set[int]:
-    """The processes of all Ray nodes here: who was started by one descends from its raylet."""
-    return {
-        child.pid
-        for process in psutil.process_iter(["name"])
-        if process.info["name"] == "raylet"
-        for child in process.children(recursive=True)
-    }
 
 
 @pytest.mark.parametrize("way", ["--address", "RAY_ADDRESS", "cluster.address"])
@@ -96,7 +88,7 @@ def test_a_cluster_that_is_named_is_joined_and_left_running(
     joined = [e for e in events_of(everstep.directory / "run") if e["event"] == "joined"]
     assert len(joined) == 2
     assert not any(psutil.pid_exists(e["process_id"]) for e in joined)
-    assert len(done.stderr.splitlines()) == 2  # an epoch each, and nothing of Ray's
+    assert sum(line.startswith("epoch") for line in done.stderr.splitlines()) == 2
     again = everstep.run("train", *SHORT, "--set", "cluster.kind=local", "--out", "local")
     assert again.returncode == 0, again.stderr
     digests = {result_of(everstep.directory / name)["digest"] for name in ("run", "local")}
@@ -104,7 +96,6 @@ def test_a_cluster_that_is_named_is_joined_and_left_running(
 
 
 def test_a_cluster_that_happens_to_run_here_is_left_alone(head: Head, everstep: Everstep) -> None:
-    before = cluster_processes()
     process = everstep.start("train", *LONG, "--out", "run")
     directory = everstep.directory / "run"
     joined = wait_for(lambda: two_workers(directory), process)
@@ -114,7 +105,6 @@ def test_a_cluster_that_happens_to_run_here_is_left_alone(head: Head, everstep: 
     }
     mine = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
     assert raylets <= mine  # a Ray of the command's own
-    assert before
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=DEADLINE_S)
     everstep.wait_until_alone()
@@ -130,9 +120,3 @@ def test_a_cluster_that_wants_another_token_is_refused_with_one_clear_line(
     assert line.startswith(f"everstep: can not join the Ray cluster at {head.address}: ")
     assert line.endswith("is it running, and does it want RAY_AUTH_MODE=token?")
     assert not (everstep.directory / "run").exists()
-
-
-def test_a_ray_client_address_is_refused_with_what_to_do_instead(everstep: Everstep) -> None:
-    done = everstep.run("train", "--address", "ray://127.0.0.1:10001", "--out", "run")
-    assert done.returncode == 1
-    assert "give HOST:PORT from a node of the cluster, or use `ray job submit`" in done.stderr

@@ -11,8 +11,9 @@ import pytest
 
 from actors.endpoint import Endpoint
 from actors.handshake import new_key
-from actors.messages import Assign, Down, EpochDone, Hello, Message, Stop, Weights
+from actors.messages import Assign, Down, EpochDone, Message, Stop, Weights
 from actors.wire import encode
+from tests.toys import hello
 
 KEY = new_key()
 BOUND = 1 << 24
@@ -44,10 +45,6 @@ def endpoint(clock: Clock) -> Iterator[Callable[..., Endpoint]]:
             return made
 
         yield make
-
-
-def hello(name: str) -> Hello:
-    return Hello(name, "127.0.0.1", 1)
 
 
 def exchange(
@@ -132,6 +129,17 @@ def test_an_actor_that_leaves_says_why(endpoint: Callable[..., Endpoint]) -> Non
     assert inbox == [Down("worker-0", "ValueError: the disk ate the rows")]
 
 
+def test_last_words_are_heard_although_the_close_becomes_a_reset(
+    endpoint: Callable[..., Endpoint],
+) -> None:
+    # The kernel resets a connection that is closed with something unread in it.
+    server, worker = linked(endpoint)
+    server.send("worker-0", Assign((1,)))
+    worker.close("ValueError: the disk ate the rows")
+    (inbox,) = exchange(server, until=lambda inboxes: bool(inboxes[0]))
+    assert inbox == [Down("worker-0", "ValueError: the disk ate the rows")]
+
+
 def test_nobody_listening_is_a_down(endpoint: Callable[..., Endpoint]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
@@ -156,6 +164,23 @@ def test_a_peer_with_another_key_is_refused_on_both_sides(
     assert server.names() == []
 
 
+def until_hung_up(stranger: socket.socket, server: Endpoint) -> bytes:
+    """What a stranger hears until the server closes, which must take nothing from it."""
+    stranger.setblocking(False)
+    heard = b""
+    while True:
+        assert server.receive(0.01) == []
+        try:
+            part = stranger.recv(4096)
+        except BlockingIOError:
+            continue
+        except ConnectionResetError:
+            return heard
+        if not part:
+            return heard
+        heard += part
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -171,19 +196,7 @@ def test_a_stranger_is_refused_and_the_others_go_on(
     server, worker = linked(endpoint)
     with socket.create_connection(server.address) as stranger:
         stranger.sendall(words)
-        stranger.setblocking(False)
-        heard = b""
-        while True:  # until the server hangs up
-            assert server.receive(0.01) == []
-            try:
-                part = stranger.recv(4096)
-            except BlockingIOError:
-                continue
-            except ConnectionResetError:
-                break
-            if not part:
-                break
-            heard += part
+        heard = until_hung_up(stranger, server)
     assert b"EVST" not in heard  # no frame for a stranger
     worker.send("server", Assign((3,)))
     (at_server, _) = exchange(server, worker, until=lambda inboxes: bool(inboxes[0]))
@@ -204,16 +217,7 @@ def test_a_stranger_can_not_play_a_recorded_proof_again(endpoint: Callable[..., 
     server = endpoint()
     with socket.create_connection(server.address) as stranger:
         stranger.sendall(b"".join(spoken) + b"".join(encode(hello("worker-9"))))
-        stranger.setblocking(False)
-        ended = False
-        while not ended:
-            assert server.receive(0.01) == []
-            try:
-                ended = stranger.recv(4096) == b""
-            except BlockingIOError:
-                continue
-            except ConnectionResetError:
-                ended = True
+        until_hung_up(stranger, server)
     assert server.names() == []
 
 

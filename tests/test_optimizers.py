@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.optimizers import SGD
@@ -35,7 +35,6 @@ def test_sgd_has_no_state():
     assert SGD(1.0).init(np.ones(5, np.float32)).shape == (0,)
 
 
-@settings(deadline=None)
 @given(st.tuples(st.integers(0, 40_000), st.integers(0, 40_000)), st.sampled_from(DTYPES))
 def test_sgd_on_a_slice_gives_the_bytes_of_sgd_on_the_whole(ends, dtype):
     parameters, gradient = sgd_case(40_000, dtype)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.datasets import Dataset, Scaler
@@ -58,7 +58,6 @@ def all_numbers(shard):
     return shard.__reduce__()[1][0][:, 0].tolist()
 
 
-@settings(deadline=None)
 @given(cuts())
 def test_every_row_is_in_exactly_one_shard_and_sizes_differ_by_at_most_one(a_cut):
     shards = a_cut.shards()
@@ -69,7 +68,6 @@ def test_every_row_is_in_exactly_one_shard_and_sizes_differ_by_at_most_one(a_cut
     assert sorted(rows) == list(range(a_cut.row_count))
 
 
-@settings(deadline=None)
 @given(cuts(), st.integers(0, 3))
 def test_within_an_epoch_no_row_is_used_twice_and_each_step_is_full(a_cut, epoch):
     assert steps_per_epoch(a_cut.row_count, a_cut.shard_count, a_cut.batch_size) == a_cut.steps
@@ -82,7 +80,6 @@ def test_within_an_epoch_no_row_is_used_twice_and_each_step_is_full(a_cut, epoch
     assert len(set(used)) == len(used) == a_cut.steps * a_cut.batch_size
 
 
-@settings(deadline=None)
 @given(cuts(), st.randoms(use_true_random=False))
 def test_a_step_has_the_same_rows_on_fresh_shards_in_any_order(a_cut, shuffler):
     steps, one = list(range(3 * a_cut.steps)), a_cut.shards()
@@ -95,7 +92,6 @@ def test_a_step_has_the_same_rows_on_fresh_shards_in_any_order(a_cut, shuffler):
     assert alone == in_order[steps[0]]
 
 
-@settings(deadline=None)
 @given(cuts(), st.integers(0, 1000))
 def test_pickling_a_shard_keeps_its_rows(a_cut, step):
     shard = a_cut.shards()[-1]

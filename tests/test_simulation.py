@@ -8,23 +8,14 @@ import pytest
 
 from actors.cluster import Job
 from actors.errors import ClusterError
-from actors.local_cluster import LocalCluster
-from actors.messages import EpochDone, RunEpoch
+from actors.messages import EpochDone
 from actors.reduction import Node, Partial, Reduction, combine
 from actors.simulation import simulate
-from tests.toys import toy_job
+from tests.toys import toy_job, undisturbed
 from trainer.checkpoints import digest
 
 STEPS = 6
 SCHEDULES = 150  # for each of the cases below
-
-
-def undisturbed(job: Job) -> EpochDone:
-    with LocalCluster(job, 1) as cluster:
-        cluster.run_epoch(RunEpoch(0, STEPS))
-        while not isinstance(message := cluster.receive(), EpochDone):
-            pass
-    return message
 
 
 def same(one: EpochDone, other: EpochDone) -> bool:
@@ -41,7 +32,7 @@ def test_every_schedule_ends_with_the_undisturbed_bytes(
     shard_count: int, worker_count: int
 ) -> None:
     job = toy_job(shard_count, size=5, rows=1)
-    expected = undisturbed(job)
+    expected = undisturbed(job, STEPS)
     harm: Counter[str] = Counter()
     for seed in range(SCHEDULES):
         outcome = simulate(job, STEPS, worker_count, seed)
@@ -61,7 +52,7 @@ def test_one_seed_is_one_schedule() -> None:
 def caught(seeds: Iterable[int]) -> int:
     """How many schedules show that something is wrong with the cores."""
     job = toy_job(8, size=5, rows=1)
-    expected = undisturbed(job)
+    expected = undisturbed(job, STEPS)
     return sum(not ends_as(expected, job, seed) for seed in seeds)
 
 
@@ -118,7 +109,7 @@ def test_adding_in_the_order_of_arrival_is_caught(monkeypatch: pytest.MonkeyPatc
 def test_a_failing_seed_is_named_with_the_last_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.coordinator.take_over", lambda assigned, shards: dict(assigned))
     job = toy_job(8, size=5, rows=1)
-    failing = next(seed for seed in range(60) if not ends_as(undisturbed(job), job, seed))
+    failing = next(seed for seed in range(60) if not ends_as(undisturbed(job, STEPS), job, seed))
     with pytest.raises(ClusterError, match=rf"simulation: seed {failing} .*; last messages:\n  "):
         simulate(job, STEPS, 5, failing)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from actors.cluster import Job
-from actors.messages import Vector
+from actors.cluster import Cluster, Job
+from actors.local_cluster import LocalCluster
+from actors.messages import DriverMessage, EpochDone, Failed, Hello, RunEpoch, Vector
 from actors.objectives import BatchLoss, Shard
 
 
@@ -91,3 +92,30 @@ def toy_job(shard_count: int = 4, size: int = 33, rows: int = 3, dtype: str = "f
     parameters = np.linspace(-1, 1, size).astype(dtype)
     shards: Sequence[Shard] = [Targets(i, size, rows, dtype) for i in range(shard_count)]
     return Job(Attraction(), Descent(), shards, parameters, parameters[:0])
+
+
+def finish(cluster: Cluster, *until_steps: int) -> list[DriverMessage]:
+    """Run an epoch up to each of these steps; all that the driver hears until then."""
+    messages: list[DriverMessage] = []
+    with cluster:
+        for epoch, until_step in enumerate(until_steps):
+            cluster.run_epoch(RunEpoch(epoch, until_step))
+            while True:
+                messages.append(cluster.receive())
+                if isinstance(messages[-1], Failed):
+                    return messages
+                if isinstance(messages[-1], EpochDone):
+                    break
+    return messages
+
+
+def undisturbed(job: Job, steps: int) -> EpochDone:
+    """The end of that training with one worker in one process."""
+    done = finish(LocalCluster(job, 1), steps)[-1]
+    assert isinstance(done, EpochDone)
+    return done
+
+
+def hello(name: str) -> Hello:
+    """A worker's first message."""
+    return Hello(name, "127.0.0.1", 1)

@@ -21,11 +21,11 @@ import trainer
 from trainer.config import Config
 from trainer.datasets import ClassName, Scaler
 from trainer.errors import CheckpointError
-
-Vector = NDArray[np.floating[Any]]
+from trainer.layout import Vector
 
 FOLDER: Final = "checkpoints"
 _HEADER: Final = "everstep"
+_SEAL: Final = "contents_digest"  # over header and tensors
 _NAME: Final = re.compile(r"step-(\d{8,})\.safetensors")
 
 
@@ -63,7 +63,6 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "classes": checkpoint.classes,
         "columns": checkpoint.columns,
         "digest": digest(checkpoint.parameters),
-        "contents_digest": _contents_digest(tensors),
         "versions": {
             "everstep": trainer.__version__,
             "numpy": np.__version__,
@@ -73,7 +72,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     path = folder / f"step-{checkpoint.step:08d}.safetensors"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, save(tensors, {_HEADER: json.dumps(header)}))
+        text = json.dumps(header)
+        sealed = {_HEADER: text, _SEAL: _contents_digest(text, tensors)}
+        write_atomically(path, save(tensors, sealed))
     except OSError as error:
         raise CheckpointError(f"checkpoint {path}: {error.strerror}; not written") from None
     return path
@@ -94,11 +95,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"checkpoint {path}: no such file")
     try:
         with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})[_HEADER])
+            metadata = file.metadata() or {}
+            text, seal = metadata[_HEADER], metadata[_SEAL]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if _contents_digest(tensors) != header["contents_digest"]:
+        if _contents_digest(text, tensors) != seal:
             raise CheckpointError(f"checkpoint {path}: damaged, its digest does not match")
-        return _checkpoint(header, tensors)
+        return _checkpoint(json.loads(text), tensors)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path}: damaged or no checkpoint: {error}") from None
 
@@ -175,12 +177,12 @@ def _checkpoint(header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Che
     )
 
 
-def _contents_digest(tensors: dict[str, NDArray[Any]]) -> str:
-    return _blake2b(*(tensors[name] for name in sorted(tensors)))
+def _contents_digest(header: str, tensors: dict[str, NDArray[Any]]) -> str:
+    return _blake2b(*(tensors[name] for name in sorted(tensors)), begin=header.encode())
 
 
-def _blake2b(*arrays: NDArray[Any]) -> str:
-    hasher = hashlib.blake2b(digest_size=32)
+def _blake2b(*arrays: NDArray[Any], begin: bytes = b"") -> str:
+    hasher = hashlib.blake2b(begin, digest_size=32)
     for array in arrays:
         hasher.update(
             np.ascontiguousarray(array, array.dtype.newbyteorder("<")).view(np.uint8).data

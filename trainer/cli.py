@@ -128,6 +128,8 @@ def _one_line_errors() -> Iterator[None]:
         _fail(str(error), error, 2)
     except EverstepError as error:
         _fail(str(error), error, 1)
+    except MemoryError as error:
+        _fail(f"not enough memory: {error}", error, 1)
 
 
 def _fail(text: str, error: BaseException, status: int) -> NoReturn:

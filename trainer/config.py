@@ -8,108 +8,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
     Field,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    Tag,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from trainer.config_errors import explain
+from trainer.data_config import DataConfig, DigitsSource, Section
 from trainer.errors import ConfigError
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class _Source(Section):
-    """What all data sources have in common."""
-
-    source: Literal["digits", "idx", "npz", "csv"]
-    scaling: Literal["minmax", "standard", "none"] = "minmax"
-    # One range for each feature, or one for the whole table (images: all pixels alike).
-    statistics: Literal["feature", "table"] = "feature"
-    # The classes in the order of the outputs; null: those of the training rows, sorted.
-    classes: tuple[int | str, ...] | None = None
-    # Without a test set of its own, this share of the rows is held out.
-    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    split_seed: NonNegativeInt = 0
-
-    @field_validator("classes")
-    @classmethod
-    def _all_different(cls, classes: tuple[int | str, ...] | None) -> tuple[int | str, ...] | None:
-        for name in classes or ():
-            if (classes or ()).count(name) > 1:
-                raise ValueError(f"config data.classes: {name!r} stands twice")
-        return classes
-
-
-class DigitsSource(_Source):
-    """scikit-learn's handwritten digits: 1,797 images of 8x8."""
-
-    source: Literal["digits"] = "digits"
-    statistics: Literal["feature", "table"] = "table"
-
-
-class IdxSource(_Source):
-    """Images and labels as IDX files, MNIST's format, plain or gzipped."""
-
-    source: Literal["idx"]
-    train_images: Path
-    train_labels: Path
-    test_images: Path | None = None
-    test_labels: Path | None = None
-    statistics: Literal["feature", "table"] = "table"
-
-
-class NpzSource(_Source):
-    """Arrays of one NumPy .npz file, by name."""
-
-    source: Literal["npz"]
-    path: Path
-    features: str = "x"
-    labels: str = "y"
-    test_features: str | None = None
-    test_labels: str | None = None
-
-
-class CsvSource(_Source):
-    """Tables with a header line; one column holds the label, all others are numbers."""
-
-    source: Literal["csv"]
-    train: Path
-    test: Path | None = None
-    label: str
-
-
-def _source(given: Any) -> str | None:
-    if isinstance(given, dict):
-        return str(given.get("source", "digits"))
-    return getattr(given, "source", None)
-
-
-DataConfig = Annotated[
-    Annotated[DigitsSource, Tag("digits")]
-    | Annotated[IdxSource, Tag("idx")]
-    | Annotated[NpzSource, Tag("npz")]
-    | Annotated[CsvSource, Tag("csv")],
-    Discriminator(_source),
-]
 
 
 class NetworkConfig(Section):
     """What `network.Network` takes."""
 
-    sizes: tuple[PositiveInt, ...] = (64, 30, 10)
+    sizes: tuple[Annotated[int, Field(gt=0, le=1_000_000)], ...] = (64, 30, 10)
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
     output: Literal["sigmoid", "softmax", "identity"] = "sigmoid"
     loss: Literal["quadratic", "mean_squared", "cross_entropy"] = "quadratic"
@@ -139,14 +55,27 @@ class TrainingConfig(Section):
     seed: NonNegativeInt = 0
 
 
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
 class ClusterConfig(Section):
     """Where it runs; nothing here changes the final weights."""
 
     kind: Literal["ray", "local"] = "ray"
     workers: PositiveInt = 2
     address: str | None = None
-    link_timeout_s: PositiveFloat = 10.0
-    start_timeout_s: PositiveFloat = 60.0
+    link_timeout_s: Seconds = 10.0
+    start_timeout_s: Seconds = 60.0
+
+    @field_validator("address")
+    @classmethod
+    def _no_client_address(cls, address: str | None) -> str | None:
+        if address is not None and "://" in address:
+            raise ValueError(
+                f"config cluster.address: {address} is not allowed; give HOST:PORT from a node of"
+                " the cluster, or use `ray job submit`"
+            )
+        return address
 
 
 class CheckpointsConfig(Section):
@@ -197,14 +126,6 @@ class Config(Section):
                 "config network.loss: cross_entropy does not go with network.output identity;"
                 " set network.output to sigmoid or softmax, or network.loss to quadratic"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _test_sets_are_whole(self) -> Self:
-        pairs = {"idx": ("test_images", "test_labels"), "npz": ("test_features", "test_labels")}
-        for one, other in (names := pairs.get(self.data.source, ())) and (names, names[::-1]):
-            if getattr(self.data, one) is not None and getattr(self.data, other) is None:
-                raise ValueError(f"config data.{other}: missing, while data.{one} is given")
         return self
 
     def with_changes(self, **sections: dict[str, Any]) -> Self:

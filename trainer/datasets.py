@@ -4,17 +4,18 @@ Read `tables.py` for the files. Next: `shards.py`, which cuts the training rows 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.config import Config, CsvSource, DataConfig, DigitsSource, IdxSource, NpzSource
+from trainer.activations import Matrix
+from trainer.config import Config
 from trainer.csv_tables import read_csv
+from trainer.data_config import CsvSource, DataConfig, DigitsSource, IdxSource, NpzSource
 from trainer.errors import DataError
 from trainer.tables import Table, read_digits, read_idx_pair, read_npz
 
-Matrix = NDArray[np.floating[Any]]
 ClassName = int | str
 
 
@@ -132,16 +133,17 @@ def one_hot(table: Table, classes: Sequence[ClassName], dtype: str) -> Matrix:
     """
     if table.labels is None:
         raise DataError(f"data {table.source}: has no labels")
-    column_of = {name: column for column, name in enumerate(classes)}
+    # By their text: one file of a data set may hold nothing but numbers, the other words too.
+    column_of = {str(name): column for column, name in enumerate(classes)}
     found, which = np.unique(table.labels, return_inverse=True)
     for position, name in enumerate(found.tolist()):
-        if name not in column_of:
+        if str(name) not in column_of:
             row = int(np.flatnonzero(which == position)[0])
             raise DataError(
                 f"data {table.source}: {table.place(row)}: label {name!r} is none of the"
                 f" {len(classes)} classes {_some(classes)}"
             )
-    columns = np.array([column_of[name] for name in found.tolist()])[which]
+    columns = np.array([column_of[str(name)] for name in found.tolist()])[which]
     targets: Matrix = np.eye(len(classes), dtype=dtype)[columns]
     return targets
 

@@ -56,7 +56,7 @@ class Display:
             case Event(event="died"):
                 reason = str(report.details["reason"]).splitlines()[-1]
                 self._console.print(
-                    f"step {report.step}: {report.worker} died: {reason}", style="yellow"
+                    Text(f"step {report.step}: {report.worker} died: {reason}", style="yellow")
                 )
             case _:
                 pass
@@ -104,5 +104,5 @@ def show_summary(console: Console, result: Result) -> None:
         ("digest", summary.digest),
         ("run", str(result.directory) if result.directory else "not kept"),
     ):
-        table.add_row(label, text)
+        table.add_row(label, Text(text))
     console.print(table)

@@ -6,6 +6,7 @@ EverstepError
 ├── ShapeError          arrays that do not fit a network
 ├── CheckpointError     a checkpoint that can not be read or written
 ├── RunDirectoryError   a run directory that can not be used
+├── RunWriteError       a file of a running training that can not be written
 └── DivergedError       the loss is no finite number any more
 """
 
@@ -30,6 +31,10 @@ class CheckpointError(EverstepError):
 
 class RunDirectoryError(EverstepError):
     """A run directory that holds another run already, or can not be written."""
+
+
+class RunWriteError(EverstepError):
+    """A file of a running training that can not be written: the disk is full, say."""
 
 
 class DivergedError(EverstepError):

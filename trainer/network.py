@@ -6,7 +6,7 @@ argument, so that a server can hold them and a message carry them. Read `feedfor
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -98,6 +98,8 @@ class Network:
         """
         generator = np.random.default_rng([seed, 3])  # 3: see shards.py for the other uses
         parameters = generator.standard_normal(self.parameter_count, np.float64)
+        if scheme not in get_args(InitialWeights):
+            raise ShapeError(f"network: initial weights {scheme!r}; allowed: scaled, gaussian")
         if scheme == "scaled":
             for weights, _ in self.layers(parameters):
                 np.divide(weights, np.sqrt(weights.shape[1]), out=weights)

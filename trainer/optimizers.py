@@ -4,12 +4,11 @@ Because an update is elementwise, a server that holds a slice of the vector comp
 same bits as one that holds all of it. `actors.objectives.Optimizer` is the protocol.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Vector = NDArray[np.floating[Any]]
+from trainer.layout import Vector
 
 _CHUNK: Final = 1 << 14  # elements; what is scaled is still in the cache when it is added
 

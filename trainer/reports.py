@@ -12,7 +12,7 @@ class Started:
 
     epochs: int
     steps_per_epoch: int
-    start_s: float  # seconds since the command began
+    start_s: float  # seconds since `train` was called
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class EpochReport:
 class Event:
     """Something happened to an actor; a line of events.jsonl."""
 
-    at_s: float  # seconds since the command began
+    at_s: float  # seconds since `train` was called
     step: int  # the last one that the driver has heard of
     event: str
     worker: str

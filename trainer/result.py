@@ -19,12 +19,12 @@ class Summary:
     steps: int
     samples_applied: int
     train_s: float  # from the first step's start to the last step's end
-    wall_s: float  # with data, start-up, evaluation and shutdown
+    wall_s: float  # all of `train`: with data, start-up, evaluation and shutdown
     workers: int
     deaths: int
     restarts: int
     repeated_steps: int
-    stalls_s: list[float]  # for each death: seconds around it without a finished step
+    stalls_s: list[float]  # for each death before the last step: seconds around it without a step
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from trainer.checkpoints import FOLDER, Checkpoint, prune, save_checkpoint, write_atomically
 from trainer.config import Config
-from trainer.errors import RunDirectoryError
+from trainer.errors import RunDirectoryError, RunWriteError
 from trainer.reports import EpochReport, Event, Report
 
-_FILES: Final = ("config.yaml", "metrics.jsonl", "events.jsonl")
+EVENTS: Final = "events.jsonl"
+_FILES: Final = ("config.yaml", "metrics.jsonl", EVENTS)
 
 
 class RunDirectory:
@@ -27,12 +28,12 @@ class RunDirectory:
         """
         self.path = path
         self._keep = config.checkpoints.keep
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunDirectoryError(
-                f"--out {path}: exists already and is not empty; choose another directory"
-            )
-        self._created = not path.exists()
         try:
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise RunDirectoryError(
+                    f"--out {path}: exists already and is not empty; choose another directory"
+                )
+            self._created = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(path / "config.yaml", config.as_yaml().encode())
         except OSError as error:
@@ -43,7 +44,7 @@ class RunDirectory:
             self._append("metrics.jsonl", asdict(report))
         elif isinstance(report, Event):
             event = asdict(report)
-            self._append("events.jsonl", event | event.pop("details"))
+            self._append(EVENTS, event | event.pop("details"))
 
     def save(self, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint, and remove the oldest beyond `checkpoints.keep`."""
@@ -57,18 +58,19 @@ class RunDirectory:
         try:
             write_atomically(self.path / "result.json", content.encode())
         except OSError as error:
-            raise RunDirectoryError(f"{self.path}/result.json: {error.strerror}") from None
+            raise RunWriteError(f"{self.path / 'result.json'}: {error.strerror}") from None
 
     def discard(self) -> None:
         """Nothing was trained: leave no trace of this run."""
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
-        if self._created and not any(self.path.iterdir()):
-            self.path.rmdir()
+        for folder in self._created:
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
     def _append(self, name: str, line: dict[str, Any]) -> None:
         try:
             with (self.path / name).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
-            raise RunDirectoryError(f"{self.path / name}: {error.strerror}") from None
+            raise RunWriteError(f"{self.path / name}: {error.strerror}") from None

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.activations import Matrix
 from trainer.datasets import Dataset
-
-Matrix = NDArray[np.floating[Any]]
 
 
 class Batch(NamedTuple):

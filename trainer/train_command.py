@@ -1,12 +1,12 @@
 """`everstep train`: configuration, run directory and display around `driver.train`."""
 
-import os
 import time
+from itertools import chain, count
 from pathlib import Path
 
 from rich.console import Console
 
-from trainer.config import Config, load_config
+from trainer.config import load_config
 from trainer.display import Display, show_summary
 from trainer.driver import train
 
@@ -15,14 +15,17 @@ def run_training(
     path: Path | None, overrides: list[str], out: Path | None, address: str | None
 ) -> None:
     """Train as the command line says; progress on standard error, the summary on output."""
-    config = _with_address(load_config(path, overrides), address)
-    directory = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
+    config = load_config(path, overrides)
+    if address:
+        config = config.with_changes(cluster={"address": address})
     with Display(Console(stderr=True), config.training.epochs) as display:
-        result = train(config, directory, [display])
+        result = train(config, out or _new_directory(), [display])
     show_summary(Console(), result)
 
 
-def _with_address(config: Config, address: str | None) -> Config:
-    """Which Ray to join: the option, then the configuration, then RAY_ADDRESS."""
-    chosen = address or config.cluster.address or os.environ.get("RAY_ADDRESS") or None
-    return config.with_changes(cluster={"address": chosen})
+def _new_directory() -> Path:
+    """runs/DATE-TIME, with a number behind it when there is one of this second already."""
+    name = time.strftime("%Y-%m-%d-%H%M%S")
+    tails = chain([""], (f"-{number}" for number in count(2)))
+    candidates = (Path("runs") / f"{name}{tail}" for tail in tails)
+    return next(path for path in candidates if not path.exists())

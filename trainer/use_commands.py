@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as ConsoleTable
+from rich.text import Text
 
 from actors.cluster import one_blas_thread
 from trainer.checkpoints import FOLDER, Checkpoint, load_checkpoint, write_atomically
-from trainer.config import CsvSource, NpzSource
 from trainer.csv_tables import read_csv
+from trainer.data_config import CsvSource, NpzSource
 from trainer.datasets import check_finite, load_tables, one_hot
 from trainer.errors import DataError
 from trainer.job import build_network
@@ -51,8 +52,7 @@ def print_evaluation(directory: Path, name: Path | None, dataset: str) -> None:
 def write_predictions(directory: Path, name: Path | None, inputs: Path, out: Path | None) -> None:
     """CSV lines: class, then the probability of each class."""
     checkpoint = _checkpoint(directory, name)
-    table = _inputs(checkpoint, inputs)
-    check_finite(table)
+    table = _read(checkpoint, inputs, labelled=False)
     config = checkpoint.config
     with one_blas_thread:
         outputs = build_network(config).feedforward(
@@ -62,8 +62,17 @@ def write_predictions(directory: Path, name: Path | None, inputs: Path, out: Pat
     if out is None:
         sys.stdout.write(text)
         return
+    _write(out, text)
+
+
+def _write(out: Path, text: str) -> None:
+    """A file is replaced as a whole; into a pipe or a device the text is written."""
     try:
-        write_atomically(out, text.encode())
+        target = out.resolve()
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8")
+        else:
+            write_atomically(target, text.encode())
     except OSError as error:
         raise DataError(f"--out {out}: {error.strerror}") from None
 
@@ -81,13 +90,12 @@ def probabilities(outputs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def _checkpoint(directory: Path, name: Path | None) -> Checkpoint:
+    if not directory.is_dir():
+        raise DataError(f"DIR {directory}: no such directory")
     if name is None:
         return load_checkpoint(directory)
-    in_run = directory / FOLDER / name
-    for candidate in (in_run, in_run.with_name(f"{name.name}.safetensors")):
-        if candidate.is_file():
-            return load_checkpoint(candidate)
-    return load_checkpoint(name)
+    candidates = (directory / FOLDER / name, directory / FOLDER / f"{name}.safetensors", name)
+    return load_checkpoint(next((path for path in candidates if path.is_file()), name))
 
 
 def _labelled(checkpoint: Checkpoint, dataset: str) -> Table:
@@ -95,17 +103,17 @@ def _labelled(checkpoint: Checkpoint, dataset: str) -> Table:
     if dataset in ("test", "train"):
         train, test = load_tables(checkpoint.config.data)
         return test if dataset == "test" else train
-    table = _read(checkpoint, Path(dataset), labelled=True)
-    check_finite(table)
-    return table
-
-
-def _inputs(checkpoint: Checkpoint, path: Path) -> Table:
-    return _read(checkpoint, path, labelled=False)
+    return _read(checkpoint, Path(dataset), labelled=True)
 
 
 def _read(checkpoint: Checkpoint, path: Path, labelled: bool) -> Table:
     """A .csv by the columns of the training data, an .npz by the names of its arrays."""
+    table = _read_unchecked(checkpoint, path, labelled)
+    check_finite(table)
+    return table
+
+
+def _read_unchecked(checkpoint: Checkpoint, path: Path, labelled: bool) -> Table:
     data = checkpoint.config.data
     match path.suffix.lower():
         case ".csv":
@@ -124,9 +132,9 @@ def _confusion(evaluation: Evaluation, checkpoint: Checkpoint) -> ConsoleTable:
     table = ConsoleTable(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("", style="bold")
     for name in checkpoint.classes:
-        table.add_column(str(name), justify="right")
+        table.add_column(Text(str(name)), justify="right")
     for name, row in zip(checkpoint.classes, evaluation.confusion.tolist(), strict=True):
-        table.add_row(str(name), *(str(count) if count else "" for count in row))
+        table.add_row(Text(str(name)), *(str(count) if count else "" for count in row))
     return table
 
 

@@ -1,0 +1,114 @@
+"""Where the data is from: the `data` section of the configuration, one class a source."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _Source(Section):
+    """What all data sources have in common."""
+
+    source: Literal["digits", "idx", "npz", "csv"]
+    scaling: Literal["minmax", "standard", "none"] = "minmax"
+    # One range for each feature, or one for the whole table (images: all pixels alike).
+    statistics: Literal["feature", "table"] = "feature"
+    # The classes in the order of the outputs; null: those of the training rows, sorted.
+    classes: tuple[int | str, ...] | None = None
+    # Without a test set of its own, this share of the rows is held out.
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    split_seed: NonNegativeInt = 0
+
+    @field_validator("classes")
+    @classmethod
+    def _all_different(cls, classes: tuple[int | str, ...] | None) -> tuple[int | str, ...] | None:
+        texts = [str(name) for name in classes or ()]
+        for name in classes or ():
+            if texts.count(str(name)) > 1:
+                raise ValueError(f"config data.classes: {name!r} stands twice")
+        return classes
+
+
+class DigitsSource(_Source):
+    """scikit-learn's handwritten digits: 1,797 images of 8x8."""
+
+    source: Literal["digits"] = "digits"
+    statistics: Literal["feature", "table"] = "table"
+
+
+class IdxSource(_Source):
+    """Images and labels as IDX files, MNIST's format, plain or gzipped."""
+
+    source: Literal["idx"]
+    train_images: Path
+    train_labels: Path
+    test_images: Path | None = None
+    test_labels: Path | None = None
+    statistics: Literal["feature", "table"] = "table"
+
+    @model_validator(mode="after")
+    def _test_set_is_whole(self) -> Self:
+        _both_or_none(test_images=self.test_images, test_labels=self.test_labels)
+        return self
+
+
+class NpzSource(_Source):
+    """Arrays of one NumPy .npz file, by name."""
+
+    source: Literal["npz"]
+    path: Path
+    features: str = "x"
+    labels: str = "y"
+    test_features: str | None = None
+    test_labels: str | None = None
+
+    @model_validator(mode="after")
+    def _test_set_is_whole(self) -> Self:
+        _both_or_none(test_features=self.test_features, test_labels=self.test_labels)
+        return self
+
+
+class CsvSource(_Source):
+    """Tables with a header line; one column holds the label, all others are numbers."""
+
+    source: Literal["csv"]
+    train: Path
+    test: Path | None = None
+    label: str
+
+
+def _source(given: Any) -> str | None:
+    if isinstance(given, dict):
+        return str(given.get("source", "digits"))
+    return getattr(given, "source", None)
+
+
+DataConfig = Annotated[
+    Annotated[DigitsSource, Tag("digits")]
+    | Annotated[IdxSource, Tag("idx")]
+    | Annotated[NpzSource, Tag("npz")]
+    | Annotated[CsvSource, Tag("csv")],
+    Discriminator(_source),
+]
+
+
+def _both_or_none(**keys: object) -> None:
+    given = [name for name, value in keys.items() if value is not None]
+    if len(given) == 1:
+        missing = next(name for name in keys if name not in given)
+        raise ValueError(f"config data.{missing}: missing, while data.{given[0]} is given")
