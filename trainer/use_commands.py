@@ -68,11 +68,10 @@ def write_predictions(directory: Path, name: Path | None, inputs: Path, out: Pat
 def _write(out: Path, text: str) -> None:
     """A file is replaced as a whole; into a pipe or a device the text is written."""
     try:
-        target = out.resolve()
-        if target.exists() and not target.is_file():
-            target.write_text(text, encoding="utf-8")
+        if out.exists() and not out.is_file():
+            out.write_text(text, encoding="utf-8")
         else:
-            write_atomically(target, text.encode())
+            write_atomically(out.resolve(), text.encode())
     except OSError as error:
         raise DataError(f"--out {out}: {error.strerror}") from None
 
