@@ -84,10 +84,13 @@ def test_a_cluster_that_is_named_is_joined_and_left_running(
             everstep.environment["RAY_ADDRESS"] = head.address
     done = everstep.run("train", *SHORT, *arguments, "--out", "run")
     assert done.returncode == 0, done.stderr
-    everstep.wait_until_alone()  # nothing of its own is left, and the workers are gone
+    everstep.wait_until_alone()  # nothing of its own is left
     joined = [e for e in events_of(everstep.directory / "run") if e["event"] == "joined"]
     assert len(joined) == 2
-    assert not any(psutil.pid_exists(e["process_id"]) for e in joined)
+    workers = [
+        psutil.Process(e["process_id"]) for e in joined if psutil.pid_exists(e["process_id"])
+    ]
+    assert not psutil.wait_procs(workers, timeout=20)[1]  # the cluster ends them
     assert sum(line.startswith("epoch") for line in done.stderr.splitlines()) == 2
     again = everstep.run("train", *SHORT, "--set", "cluster.kind=local", "--out", "local")
     assert again.returncode == 0, again.stderr
