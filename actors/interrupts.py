@@ -1,14 +1,17 @@
 """Ctrl-C at a moment when the program can act on it."""
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_log = logging.getLogger("everstep")
+
 
 @contextmanager
-def deferred_interrupts() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is left; pressed twice, it waits no longer.
+def deferred_interrupts(presses: float = 1) -> Iterator[None]:
+    """Let Ctrl-C wait until the block is left; after so many `presses`, it waits no longer.
 
     Ray's start-up must not be cut short: an interrupt inside its native code was seen to
     vanish, and to crash the process when it ended. Elsewhere than in the main thread, which
@@ -21,13 +24,14 @@ def deferred_interrupts() -> Iterator[None]:
     if not callable(before):  # ignored, or not Python's to handle
         yield
         return
-    pressed = False
+    pressed = 0
 
     def remember(*_: object) -> None:
         nonlocal pressed
-        if pressed:
+        pressed += 1
+        if pressed > presses:
             raise KeyboardInterrupt
-        pressed = True
+        _log.warning("stopping in a moment, when Ray can be left in order")
 
     signal.signal(signal.SIGINT, remember)
     try:

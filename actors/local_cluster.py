@@ -8,7 +8,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from actors.cluster import Job, one_blas_thread
@@ -56,13 +55,8 @@ class LocalCluster:
         one_blas_thread.__enter__()
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        one_blas_thread.__exit__(error_type, error, traceback)
+    def __exit__(self, *error: object) -> None:
+        one_blas_thread.__exit__(*error)
 
     def run_epoch(self, epoch: RunEpoch) -> None:
         self._queue.append((SERVER, epoch))

@@ -5,6 +5,7 @@ The messages of a step do not travel through Ray: see `endpoint.py`.
 """
 
 import logging
+import math
 import os
 import socket
 import time
@@ -12,7 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from queue import Empty
-from types import TracebackType
 from typing import Any, Final, Self
 
 from actors.cluster import Job
@@ -62,8 +62,9 @@ class RayCluster:
         """Nothing is started before the `with` block.
 
         Args:
-            address: of the Ray cluster to join. None: a private Ray, never one that happens
-                to run here. After a `ray.init` of the caller's, that Ray is used and left.
+            address: of the Ray cluster to join. None: RAY_ADDRESS, else a private Ray, never
+                one that happens to run here; `local`: a private Ray in any case. After a
+                `ray.init` of the caller's, that Ray is used and left running.
             link_timeout_s, start_timeout_s: how long peers, and workers, may take.
         """
         self._job, self._address = job, address
@@ -77,17 +78,17 @@ class RayCluster:
         try:
             self._start()
         except BaseException:
-            self._exits.close()
+            self._leave()
             raise
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._exits.close()
+    def __exit__(self, *error: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        """End everything that was started, however often Ctrl-C is pressed meanwhile."""
+        with deferred_interrupts(presses=math.inf):
+            self._exits.close()
 
     def run_epoch(self, epoch: RunEpoch) -> None:
         self._mailbox.send(SERVER, epoch)
@@ -128,7 +129,7 @@ class RayCluster:
         try:
             address = ray.get(server.address.remote(), timeout=self._start_timeout_s)
         except ray.exceptions.GetTimeoutError:
-            raise ClusterError(self._no_start("the parameter server")) from None
+            raise ClusterError(f"the parameter server {self._no_start()}") from None
         except ray.exceptions.RayError as error:
             raise ClusterError(f"the parameter server died: {_cause(error)}") from error
         self._lives[server.live.remote()] = SERVER
@@ -170,12 +171,12 @@ class RayCluster:
     def _tell_late(self, names: set[str]) -> None:
         """Training goes on without them; who comes later is welcome."""
         for name in sorted(names):
-            self._mailbox.tell(NotStarted(name, self._no_start(name)))
+            self._mailbox.tell(NotStarted(name, self._no_start()))
 
-    def _no_start(self, name: str) -> str:
+    def _no_start(self) -> str:
         asked, cpus = len(self._names), ray.cluster_resources().get("CPU", 0)
         return (
-            f"{name} did not start within {self._start_timeout_s:g} s; {asked} workers ask for"
+            f"did not start within {self._start_timeout_s:g} s; {asked} workers ask for"
             f" 1 CPU each, the cluster has {cpus:g}; see cluster.start_timeout_s"
         )
 
@@ -192,22 +193,19 @@ def _init(address: str | None, worker_count: int) -> Callable[[], str]:
     """Join or start Ray; how an actor finds the address under which others reach it."""
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     private = address == "local"
+    what, hint = "start a private Ray" if private else f"join the Ray cluster at {address}", ""
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if private:
+        options["num_cpus"] = max(worker_count, os.cpu_count() or 1)
+        options["include_dashboard"] = False
     try:
-        if private:
-            cpus = max(worker_count, os.cpu_count() or 1)
-            _quiet_init(address=address, num_cpus=cpus, include_dashboard=False)
-        else:
+        if not private:
             _probe(address)
-            _quiet_init(address=address)
+            hint = "; a cluster with token authentication wants RAY_AUTH_MODE=token here too"
+        ray.init(address=address, **options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        what = "start a private Ray" if private else f"join the Ray cluster at {address}"
-        hint = "" if private else "; is it running, and does it want RAY_AUTH_MODE=token?"
         raise ClusterError(f"can not {what}: {_cause(error)}{hint}") from error
     return _loopback if private else _node_host
-
-
-def _quiet_init(**options: Any) -> None:
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
 
 
 def _probe(address: str) -> None:

@@ -69,11 +69,12 @@ def test_nothing_is_left_beside_the_checkpoint(tmp_path: Path) -> None:
 def test_any_changed_byte_is_recognised(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, checkpoint())
     content = bytearray(path.read_bytes())
+    damage = r"step-00000450\.safetensors: (damaged|is no checkpoint of Everstep's)"
     for at in range(0, len(content), 7):
         damaged = content.copy()
         damaged[at] ^= 1
         path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=r"step-00000450\.safetensors: damaged"):
+        with pytest.raises(CheckpointError, match=damage):
             load_checkpoint(path)
 
 
@@ -89,7 +90,7 @@ def test_a_safetensors_file_of_somebody_else_is_no_checkpoint(tmp_path: Path) ->
     from safetensors.numpy import save_file
 
     save_file({"weight": np.ones(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match="damaged or no checkpoint"):
+    with pytest.raises(CheckpointError, match="is no checkpoint of Everstep's"):
         load_checkpoint(tmp_path / "other.safetensors")
 
 

@@ -1,5 +1,6 @@
 """Ctrl-C, while something must not be cut short."""
 
+import math
 import os
 import signal
 import threading
@@ -40,6 +41,20 @@ def test_the_second_interrupt_does_not_wait() -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted_twice()
     assert reached == ["the middle"]
+
+
+def test_a_block_may_let_any_number_of_interrupts_wait() -> None:
+    reached = []
+
+    def interrupted_often() -> None:
+        with deferred_interrupts(presses=math.inf):
+            for _ in range(5):
+                press()
+            reached.append("the end")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_often()
+    assert reached == ["the end"]
 
 
 def test_afterwards_interrupts_are_as_they_were() -> None:

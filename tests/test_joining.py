@@ -121,5 +121,5 @@ def test_a_cluster_that_wants_another_token_is_refused_with_one_clear_line(
     assert done.returncode == 1
     line = done.stderr.splitlines()[-2]
     assert line.startswith(f"everstep: can not join the Ray cluster at {head.address}: ")
-    assert line.endswith("is it running, and does it want RAY_AUTH_MODE=token?")
+    assert line.endswith("a cluster with token authentication wants RAY_AUTH_MODE=token here too")
     assert not (everstep.directory / "run").exists()

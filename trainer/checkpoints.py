@@ -101,7 +101,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         if _contents_digest(text, tensors) != seal:
             raise CheckpointError(f"checkpoint {path}: damaged, its digest does not match")
         return _checkpoint(json.loads(text), tensors)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except KeyError:
+        raise CheckpointError(f"checkpoint {path}: is no checkpoint of Everstep's") from None
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path}: damaged or no checkpoint: {error}") from None
 
 

@@ -128,6 +128,10 @@ def _one_line_errors() -> Iterator[None]:
         _fail(str(error), error, 2)
     except EverstepError as error:
         _fail(str(error), error, 1)
+    except BrokenPipeError:
+        raise  # whoever read the output has gone: typer ends in silence
+    except OSError as error:
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}", error, 1)
     except MemoryError as error:
         _fail(f"not enough memory: {error}", error, 1)
 

@@ -16,7 +16,6 @@ from trainer.reports import EpochReport, Event, InEpoch, Report, Started
 from trainer.result import Result
 
 _BAR_WIDTHS: Final = (4, 20)
-_LABEL_STYLE: Final = "bold"
 
 
 class Display:
@@ -56,7 +55,8 @@ class Display:
             case Event(event="died"):
                 reason = str(report.details["reason"]).splitlines()[-1]
                 self._console.print(
-                    Text(f"step {report.step}: {report.worker} died: {reason}", style="yellow")
+                    Text(f"step {report.step}: {report.worker} died: {reason}", style="yellow"),
+                    soft_wrap=True,
                 )
             case _:
                 pass
@@ -77,7 +77,7 @@ class Display:
 
 def _line(report: EpochReport | InEpoch, epochs: int, last: EpochReport | None) -> Text:
     accuracy = f"accuracy {last.accuracy:.3f}  " if last else ""
-    workers = f"{report.workers} worker{'' if report.workers == 1 else 's'}"
+    workers = _counted(report.workers, "worker")
     return Text(
         f"epoch {report.epoch:>{len(str(epochs))}}/{epochs}  loss {report.loss:.4f}  "
         f"{accuracy}{report.samples_per_second:,.0f} samples/s  {workers}",
@@ -86,23 +86,23 @@ def _line(report: EpochReport | InEpoch, epochs: int, last: EpochReport | None) 
     )
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def show_summary(console: Console, result: Result) -> None:
     """What came out, in a few lines that fit 80 columns."""
     summary = result.summary
     deaths = f"{summary.deaths} died" if summary.deaths else "none died"
     rate = summary.samples_applied / summary.train_s
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style=_LABEL_STYLE)
-    table.add_column(overflow="fold")
     for label, text in (
         ("accuracy", f"{summary.accuracy:.4f} on the test set"),
         ("loss", f"{summary.loss:.4f} in training, {summary.test_loss:.4f} on the test set"),
-        ("steps", f"{summary.steps:,} in {summary.epochs} epochs"),
+        ("steps", f"{summary.steps:,} in {_counted(summary.epochs, 'epoch')}"),
         ("samples", f"{summary.samples_applied:,}, {rate:,.0f} a second"),
         ("workers", f"{summary.workers}, {deaths}"),
         ("time", f"{summary.train_s:.1f} s of training, {summary.wall_s:.1f} s in all"),
         ("digest", summary.digest),
         ("run", str(result.directory) if result.directory else "not kept"),
     ):
-        table.add_row(label, Text(text))
-    console.print(table)
+        console.print(Text(f"{label:<10}", style="bold").append(text, style="not bold"))

@@ -20,7 +20,8 @@ def draw(commands: list[str], picture: Path) -> None:
         done = subprocess.run(
             shlex.split(command), check=True, capture_output=True, text=True, timeout=120
         )
-        console.print(Text(done.stdout.rstrip()))
+        # Viewers of SVG drop spaces at the beginning of a line, but not these.
+        console.print(Text(done.stdout.rstrip().replace(" ", "\N{NO-BREAK SPACE}")))
     picture.write_text(console.export_svg(title="everstep"))
 
 
