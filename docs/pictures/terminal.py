@@ -20,8 +20,7 @@ def draw(commands: list[str], picture: Path) -> None:
         done = subprocess.run(
             shlex.split(command), check=True, capture_output=True, text=True, timeout=120
         )
-        # Viewers of SVG drop spaces at the beginning of a line, but not these.
-        console.print(Text(done.stdout.rstrip().replace(" ", "\N{NO-BREAK SPACE}")))
+        console.print(Text(done.stdout.rstrip()))
     picture.write_text(console.export_svg(title="everstep"))
 
 
