@@ -21,6 +21,7 @@ class SGD:
 
     def __init__(self, learning_rate: float) -> None:
         self._learning_rate = learning_rate
+        self._scaled: Vector | None = None  # scratch for one chunk
 
     def init(self, parameters: Vector) -> Vector:
         """No state: an empty vector."""
@@ -43,8 +44,10 @@ class SGD:
             state, state_out: empty.
         """
         factor = -self._learning_rate / sample_count
-        scaled = np.empty(min(_CHUNK, parameters.size), parameters.dtype)
+        if self._scaled is None or self._scaled.dtype != parameters.dtype:
+            self._scaled = np.empty(_CHUNK, parameters.dtype)
         for start in range(0, parameters.size, _CHUNK):
             chunk = slice(start, start + _CHUNK)
-            part = np.multiply(gradient_sum[chunk], factor, out=scaled[: gradient_sum[chunk].size])
-            np.add(parameters[chunk], part, out=out[chunk])
+            part = gradient_sum[chunk]
+            scaled = np.multiply(part, factor, out=self._scaled[: part.size])
+            np.add(parameters[chunk], scaled, out=out[chunk])
