@@ -12,6 +12,7 @@ from actors.coordinator import Coordinator
 from actors.endpoint import Address, Endpoint
 from actors.messages import (
     DRIVER,
+    SERVER,
     Down,
     DriverMessage,
     Failed,
@@ -26,7 +27,7 @@ _JOIN_S: Final = 5.0
 
 
 class DriverMailbox:
-    """Start it, `connect` to the server, `send`, read `inbox`, `stop` it."""
+    """`start` it, `send`, read `inbox`, `stop` it."""
 
     def __init__(self, endpoint: Endpoint, coordinator: Coordinator) -> None:
         self.inbox: SimpleQueue[DriverMessage] = SimpleQueue()
@@ -36,9 +37,9 @@ class DriverMailbox:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="everstep-links", daemon=True)
 
-    def start(self, server: Address, hello: Hello, server_name: str) -> None:
+    def start(self, server: Address, hello: Hello) -> None:
         """Link to the server, then receive in the background."""
-        self._endpoint.connect(server_name, server, hello)
+        self._endpoint.connect(SERVER, server, hello)
         self._thread.start()
 
     def send(self, name: str, message: Message) -> None:

@@ -133,7 +133,7 @@ class RayCluster:
         except ray.exceptions.RayError as error:
             raise ClusterError(f"the parameter server died: {_cause(error)}") from error
         self._lives[server.live.remote()] = SERVER
-        self._mailbox.start(address, Hello(DRIVER, self._links.find_host(), os.getpid()), SERVER)
+        self._mailbox.start(address, Hello(DRIVER, self._links.find_host(), os.getpid()))
         for name, worker in workers.items():
             self._lives[worker.live.remote(address, self._mailbox.address)] = name
 

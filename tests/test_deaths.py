@@ -27,7 +27,7 @@ from actors.messages import (
 )
 from actors.objectives import BatchLoss, Objective, Shard
 from actors.ray_cluster import RayCluster
-from tests.toys import Deadly, Failing, finish, toy_job, undisturbed
+from tests.toys import Deadly, Descent, Failing, finish, toy_job, undisturbed
 from trainer.checkpoints import digest
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -117,11 +117,8 @@ def test_an_objective_that_always_fails_ends_the_training_with_its_traceback() -
 
 
 def test_the_death_of_the_server_ends_the_training(tmp_path: Path) -> None:
-    class DeadlyDescent:
+    class DeadlyDescent(Descent):
         """An optimizer that kills the server's process."""
-
-        def init(self, parameters: Vector) -> Vector:
-            return parameters[:0]
 
         def update(self, *arguments: object, **outputs: object) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -225,20 +222,11 @@ class Rows:
 
 
 def test_a_worker_has_one_blas_thread_and_its_data_is_not_copied() -> None:
-    class Keep:
+    class Keep(Descent):
         """An optimizer that keeps the gradient as the parameters."""
 
-        def init(self, parameters: Vector) -> Vector:
-            return parameters[:0]
-
         def update(
-            self,
-            parameters: Vector,
-            gradient_sum: Vector,
-            sample_count: int,
-            state: Vector,
-            out: Vector,
-            state_out: Vector,
+            self, parameters: Vector, gradient_sum: Vector, *rest: object, out: Vector, **_: object
         ) -> None:
             out[:] = gradient_sum
 

@@ -1,6 +1,7 @@
 """Where a training stands, and what is done about each message from the actors.
 
-It evaluates, reports, and writes checkpoints; it holds nothing that a checkpoint does not.
+It evaluates, reports, counts, and writes checkpoints. The weights are the server's: of them it
+holds only what the last finished epoch sent.
 """
 
 import math
