@@ -8,12 +8,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from threadpoolctl import threadpool_limits
 
-from actors.messages import DriverMessage, RunEpoch, Vector
+from actors.messages import RunEpoch, Snapshot, Vector
 from actors.objectives import Objective, Optimizer, Shard
+from actors.orders import DriverMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +24,31 @@ class Job:
     objective: Objective
     optimizer: Optimizer
     shards: Sequence[Shard]
-    parameters: Vector
-    optimizer_state: Vector
-    step: int = 0
+    state: Snapshot
 
     @property
     def array_bound_bytes(self) -> int:
-        """The most that one message's arrays take: `EpochDone` holds the whole state."""
-        return self.parameters.nbytes + self.optimizer_state.nbytes
+        """The most that one message's arrays take: a `Snapshot` holds the whole state."""
+        return self.state.parameters.nbytes + self.state.optimizer_state.nbytes
+
+
+def initial_state(parameters: Vector, optimizer_state: Vector) -> Snapshot:
+    """The state before the first step."""
+    return Snapshot(0, 0, 0, 0.0, parameters, optimizer_state)
+
+
+class Heard(NamedTuple):
+    """What reached the driver's process, and when by `time.monotonic`."""
+
+    at_s: float
+    message: DriverMessage
 
 
 class Cluster(Protocol):
     """Actors that train one job, for as long as the `with` block lasts."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        """Start the actors; returns once enough of them are there, or training has failed."""
 
     def __exit__(
         self,
@@ -48,8 +60,17 @@ class Cluster(Protocol):
     def run_epoch(self, epoch: RunEpoch) -> None:
         """Tell the server to go on; returns at once."""
 
-    def receive(self) -> DriverMessage:
-        """The next thing that the driver should know; waits for it. `Failed` is the last."""
+    def take_snapshot(self) -> None:
+        """Ask the server for its state; returns at once, the `Snapshot` is heard later."""
+
+    def receive(self, timeout_s: float | None = None) -> Heard | None:
+        """The next thing that the driver should know. `Failed` is the last.
+
+        None: nothing came within `timeout_s`. Without a timeout it waits.
+        """
+
+    def signal(self, name: str, number: int) -> bool:
+        """Send the process of `name` a signal. False: there is no such process now."""
 
 
 class _OneBlasThread:

@@ -1,11 +1,12 @@
-"""Every message that the actors exchange, and nothing else.
+"""Every message that travels from process to process, and nothing else.
 
 A message is a value: frozen, and its arrays are never written once it is sent, so it may
 be delivered late, twice, or to several receivers. Fields hold integers, floats, strings,
 tuples of integers and flat float vectors; `wire.py` derives the frame layout from them.
 
 Names follow the notes where there is one: `Dx` is Erlang's `{dx, Dw, Db}`.
-Next: `worker.py` and `parameter_server.py`, which answer these messages.
+Next: `orders.py`, what is said inside one process; then `worker.py` and
+`parameter_server.py`, which answer these messages.
 """
 
 from dataclasses import dataclass
@@ -22,11 +23,24 @@ DRIVER = "driver"  # the driver's process; the coordinator lives there too
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Any actor -> whom it links to: the first message of every link."""
+    """Any actor -> whom it links to: the first message of every link.
+
+    A name is never used again: the second life of `worker-1` is `worker-1.2`.
+    """
 
     name: str
     host: str
     process_id: int
+    port: int = 0  # where it listens; 0: nobody connects to it
+    step: int = -1  # of the newest weights it holds; -1: none
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAt:
+    """Coordinator -> worker: the server listens there; link to it."""
+
+    host: str
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +82,28 @@ class Dx:
 
 
 @dataclass(frozen=True, slots=True)
-class EpochDone:
-    """Server -> driver: the epoch's steps are done; sums over its samples, state after it."""
+class TakeSnapshot:
+    """Driver -> server: send me a `Snapshot`."""
 
-    epoch: int
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Server -> driver: its whole state after `step` steps, a pure function of the step.
+
+    A server that starts from it goes on as if it had never been another.
+    """
+
+    epoch: int  # the running one, or the last one
     step: int
-    sample_count: int
-    loss_sum: float
+    sample_count: int  # over the epoch's steps so far
+    loss_sum: float  # over the same samples
     parameters: Vector
     optimizer_state: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class EpochDone(Snapshot):
+    """Server -> driver: the epoch's steps are done, and this is the state after them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +117,55 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Stall:
-    """Server -> driver: `seconds` passed without a finished step around `name`'s death."""
+class Late:
+    """Server -> coordinator: these shards of step `step` take longer than steps did before."""
 
-    name: str
+    step: int
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Server -> driver: `seconds` passed before step `step` was done: someone died or was late."""
+
     step: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Down:
-    """Link -> core: `name` is gone, and why. Server -> driver: a worker is, to the server."""
+class Repeated:
+    """Server -> driver: a restored server has run so many steps again."""
+
+    step_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotFinite:
+    """Worker or server -> driver: step `step` gave a number that is not finite; not applied."""
+
+    step: int
+    shard: int  # -1: every shard's gradient is finite, the updated parameters are not
+    index: int  # of the first such value in the flat vector; -1: it is the loss
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Server -> driver: so many connections were refused, the last one for that reason."""
+
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Coordinator -> any actor: are you there?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Any actor -> coordinator: `name` is here."""
 
     name: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,59 +177,10 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Driver -> everyone: the work is done, leave in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Shell -> core: the time now, in seconds of a monotonic clock. Never travels."""
-
-    now_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class NotStarted:
-    """Shell -> coordinator: `name` died, or gave no sign, before its Hello. Never travels."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """Coordinator -> driver: a worker said Hello. Never travels."""
-
-    name: str
-    host: str
-    process_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """Coordinator -> driver: a worker's link broke. Never travels."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """Coordinator -> driver: what it told a worker to hold. Never travels."""
-
-    name: str
-    shards: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Coordinator -> driver: training can not go on. Never travels."""
-
-    reason: str
+    """Driver -> everyone: leave in order."""
 
 
 RemoteMessage: TypeAlias = (
-    Hello | Assign | RunEpoch | Weights | Dx | EpochDone | Progress | Stall | Down | Exit | Stop
-)
-DriverMessage: TypeAlias = EpochDone | Progress | Stall | Joined | Died | Assigned | Failed
-Message: TypeAlias = RemoteMessage | DriverMessage | Tick | NotStarted
-Envelope: TypeAlias = tuple[str, Message]
+    Hello | ServerAt | Assign | RunEpoch | Weights | Dx | TakeSnapshot | Snapshot | EpochDone
+    | Progress | Late | Stall | Repeated | NotFinite | Refused | Ping | Pong | Exit | Stop
+)  # fmt: skip

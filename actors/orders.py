@@ -1,0 +1,155 @@
+"""What is said inside one process, and never travels: shells, cores and the driver.
+
+A shell tells its core the time, a broken link, the end of a process; a core gives orders
+to the shell around it, whose address is `CLUSTER`; the coordinator tells the driver what
+happened. What travels is in `messages.py`.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from actors.messages import (
+    EpochDone,
+    NotFinite,
+    Progress,
+    Refused,
+    RemoteMessage,
+    Repeated,
+    Snapshot,
+    Stall,
+)
+
+CLUSTER = "cluster"  # the shell around a core: it starts, ends and links processes
+
+# --- Inside one process: shell to core ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The time now, in seconds of a monotonic clock."""
+
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """To the coordinator: order the first actors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """The link to `name` has ended, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """To the coordinator: the process of `name` is over, whether or not it ever said Hello."""
+
+    name: str
+    reason: str
+
+
+# --- Inside one process: core to shell ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Coordinator's order: start the process of `name`; the server gets its `state`."""
+
+    name: str
+    state: Snapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Coordinator's order: close the link to `name` and end its process by force."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """An actor's wish: link me to `name`, who listens there."""
+
+    name: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """An actor's wish: end my process in order, and say why."""
+
+    reason: str
+
+
+# --- Inside one process: coordinator to driver ----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Enough actors are there: training can begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """An actor said Hello."""
+
+    name: str
+    host: str
+    process_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """An actor is down."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restarting:
+    """`name` is started in the place of one that died, within what supervision allows."""
+
+    name: str
+    replaces: str
+    restart_count: int  # with this one, in the last `period_s`
+    max_restarts: int
+    period_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suspected:
+    """A worker was late with step `step`: others compute its shards until it is heard again."""
+
+    name: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """What a worker was told to hold."""
+
+    name: str
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Training can not go on."""
+
+    reason: str
+
+
+DriverMessage: TypeAlias = (
+    Snapshot | EpochDone | Progress | Stall | Repeated | NotFinite | Refused
+    | Ready | Joined | Died | Restarting | Suspected | Assigned | Failed
+)  # fmt: skip
+Message: TypeAlias = (
+    RemoteMessage | DriverMessage | Tick | Begin | Down | Ended | Start | Kill | Connect | Leave
+)
+Envelope: TypeAlias = tuple[str, Message]
