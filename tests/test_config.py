@@ -35,7 +35,11 @@ def test_defaults_are_a_small_training_on_the_digits():
     assert config.network.sizes == (64, 30, 10)
     assert (config.training.batch_size, config.training.shards) == (32, 8)
     assert (config.cluster.kind, config.cluster.workers) == ("ray", 2)
-    assert (config.checkpoints.every_epochs, config.checkpoints.keep) == (10, 3)
+    kept = config.checkpoints
+    assert (kept.time_share, kept.every_s, kept.keep) == (0.02, 1.0, 3)
+    worker, server = config.supervision.worker, config.supervision.server
+    assert (worker.max_restarts, worker.period_s) == (5, 60.0)
+    assert (server.max_restarts, server.period_s) == (3, 60.0)
 
 
 def test_an_empty_file_gives_the_defaults(load):
@@ -49,7 +53,7 @@ def test_an_empty_section_gives_its_defaults(load):
 
 def test_yaml_writes_every_default_and_reads_back_as_the_same_configuration(load):
     written = yaml.safe_load(Config().as_yaml())
-    assert list(written) == ["data", "network", "training", "cluster", "checkpoints"]
+    assert list(written) == SECTIONS.split(", ")
     assert written["training"] == Config().training.model_dump()
     assert written["network"]["sizes"] == [64, 30, 10]
     assert load(Config().as_yaml()) == Config()
@@ -98,6 +102,27 @@ def test_overrides_are_laid_over_the_file_key_by_key_and_read_as_yaml(load):
     assert config.training.learning_rate == 0.001
 
 
+def test_workers_are_a_number_or_a_range_and_are_written_as_they_were_given(load):
+    number, bounds = (load("", f"cluster.workers={text}") for text in ("3", "{min: 2, max: 4}"))
+    assert (number.cluster.min_workers, number.cluster.max_workers) == (3, 3)
+    assert (bounds.cluster.min_workers, bounds.cluster.max_workers) == (2, 4)
+    assert yaml.safe_load(number.as_yaml())["cluster"]["workers"] == 3
+    assert yaml.safe_load(bounds.as_yaml())["cluster"]["workers"] == {"min": 2, "max": 4}
+    assert load(bounds.as_yaml()) == bounds
+
+
+def test_an_override_reaches_as_deep_as_the_configuration(load):
+    config = load(
+        "supervision: {server: {max_restarts: 1}}",
+        "supervision.worker.max_restarts=9",
+        "supervision.server.period_s=5",
+        "cluster.workers.max=4",
+    )
+    assert (config.supervision.worker.max_restarts, config.supervision.worker.period_s) == (9, 60)
+    assert (config.supervision.server.max_restarts, config.supervision.server.period_s) == (1, 5)
+    assert (config.cluster.min_workers, config.cluster.max_workers) == (1, 4)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -116,7 +141,7 @@ def test_a_malformed_override_is_refused(override, message):
         load_config(None, [override])
 
 
-SECTIONS = "data, network, training, cluster, checkpoints"
+SECTIONS = "data, network, training, cluster, supervision, checkpoints"
 TRAINING_KEYS = "epochs, batch_size, shards, learning_rate, dtype, seed"
 
 
@@ -189,6 +214,27 @@ TRAINING_KEYS = "epochs, batch_size, shards, learning_rate, dtype, seed"
             "config data.test_images: missing, while data.test_labels is given",
         ),
         ("data: {classes: [a, b, a]}", "config data.classes: 'a' stands twice$"),
+        ("cluster: {workers: 0}", "^config cluster.workers: 0 is not allowed; .*greater than 0$"),
+        ("cluster: {workers: two}", "^config cluster.workers: 'two' is not allowed; .*integer"),
+        ("cluster: {workers: {min: 1}}", "^config cluster.workers.max: missing; it must be set$"),
+        ("cluster: {workers: {min: 0, max: 2}}", "^config cluster.workers.min: 0 is not allowed"),
+        (
+            "cluster: {workers: {min: 3, max: 2}}",
+            "^config cluster.workers: min 3 is more than max 2; set min <= 2$",
+        ),
+        (
+            "cluster: {workers: {max: 2, maximum: 2}}",
+            r"^config cluster.workers.maximum: unknown key; did you mean max\?$",
+        ),
+        (
+            "cluster: {workers: {min: 1, max: 12}}",
+            "config training.shards: 12 workers but only 8 shards, 4 would idle;",
+        ),
+        ("supervision: {worker: {restarts: 2}}", r"worker.restarts: unknown key; did you mean max"),
+        ("supervision: {worker: {max_restarts: -1}}", "supervision.worker.max_restarts: -1 is not"),
+        ("supervision: {server: {period_s: 0}}", "config supervision.server.period_s: 0 is not"),
+        ("checkpoints: {time_share: 0.6}", "time_share: 0.6 is not allowed; .*equal to 0.5"),
+        ("checkpoints: {every_epochs: 10}", "config checkpoints.every_epochs: unknown key; "),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_and_what_is_allowed(load, text, message):
@@ -285,7 +331,9 @@ def trainings_and_clusters(draw):
     training = {"shards": shards, "batch_size": shards * draw(st.integers(1, 100))}
     free = {"learning_rate": positive, "seed": st.integers(0), "epochs": st.integers(1)}
     addresses = st.none() | st.text().filter(lambda text: "://" not in text)
-    cluster = {"workers": draw(st.integers(1, shards)), "address": draw(addresses)}
+    most = draw(st.integers(1, shards))
+    least = st.integers(1, most).map(lambda count: {"min": count, "max": most})
+    cluster = {"workers": draw(st.just(most) | least), "address": draw(addresses)}
     return training | draw(st.fixed_dictionaries({}, optional=free)), cluster
 
 

@@ -20,6 +20,7 @@ from pydantic import (
 from trainer.config_errors import explain
 from trainer.data_config import DataConfig, DigitsSource, Section
 from trainer.errors import ConfigError
+from trainer.running_config import CheckpointsConfig, ClusterConfig, SupervisionConfig
 
 
 class NetworkConfig(Section):
@@ -55,36 +56,6 @@ class TrainingConfig(Section):
     seed: NonNegativeInt = 0
 
 
-Seconds = Annotated[float, Field(gt=0, le=86400)]
-
-
-class ClusterConfig(Section):
-    """Where it runs; nothing here changes the final weights."""
-
-    kind: Literal["ray", "local"] = "ray"
-    workers: PositiveInt = 2
-    address: str | None = None
-    link_timeout_s: Seconds = 10.0
-    start_timeout_s: Seconds = 60.0
-
-    @field_validator("address")
-    @classmethod
-    def _no_client_address(cls, address: str | None) -> str | None:
-        if address is not None and "://" in address:
-            raise ValueError(
-                f"config cluster.address: {address} is not allowed; give HOST:PORT from a node of"
-                " the cluster, or use `ray job submit`"
-            )
-        return address
-
-
-class CheckpointsConfig(Section):
-    """When the state is written, and how many files are kept."""
-
-    every_epochs: PositiveInt = 10
-    keep: PositiveInt = 3
-
-
 class Config(Section):
     """The whole configuration of a run.
 
@@ -96,6 +67,7 @@ class Config(Section):
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     cluster: ClusterConfig = ClusterConfig()
+    supervision: SupervisionConfig = SupervisionConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
 
     def __init__(self, **sections: Any) -> None:
@@ -106,13 +78,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        training, cluster = self.training, self.cluster
-        if cluster.workers > training.shards:
-            idle = cluster.workers - training.shards
+        training, workers = self.training, self.cluster.max_workers
+        if workers > training.shards:
             raise ValueError(
-                f"config training.shards: {cluster.workers} workers but only {training.shards}"
-                f" shards, {idle} would idle; set cluster.workers <= {training.shards} or"
-                f" training.shards >= {cluster.workers}"
+                f"config training.shards: {workers} workers but only {training.shards}"
+                f" shards, {workers - training.shards} would idle; set cluster.workers <="
+                f" {training.shards} or training.shards >= {workers}"
             )
         if training.batch_size % training.shards:
             raise ValueError(

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 
@@ -14,8 +14,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _line(problem: ErrorDetails, model: type[BaseModel]) -> str:
     path = list(problem["loc"])
-    if path[:1] == ["data"]:
-        del path[1:2]  # the union's tag, which pydantic puts in between
+    for union in (["data"], ["cluster", "workers"]):
+        if path[: len(union)] == union:
+            del path[len(union) : len(union) + 1]  # the union's tag, which pydantic puts in between
     key = ".".join(map(str, path))
     value, context = problem["input"], problem.get("ctx", {})
     match problem["type"]:
@@ -45,16 +46,9 @@ def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str
         if isinstance(current, type) and issubclass(current, BaseModel):
             current = current.model_fields[str(part)].annotation
         else:
-            current = next(
-                member
-                for member in map(_bare, get_args(current))
-                if member.model_fields["source"].annotation.__args__ == (part,)
-            )
+            members = (get_args(member) for member in get_args(current) if get_args(member))
+            current = next(member[0] for member in members if Tag(str(part)) in member)
     return list(current.model_fields)
-
-
-def _bare(annotation: Any) -> Any:
-    return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
 
 
 def _nearest(name: str, known: list[str]) -> str:

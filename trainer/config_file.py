@@ -54,14 +54,32 @@ def apply_override(sections: dict[str, Any], override: str) -> None:
     Raises:
         ConfigError: it does not have that form.
     """
-    name, equals, text = override.partition("=")
-    section, dot, key = name.strip().partition(".")
-    if not (equals and dot and section and key):
-        raise ConfigError(f"--set {override}: must be section.key=value, like training.epochs=10")
-    value = _parse(text, f"--set {override}")
+    path, value = split_override(override)
+    section, keys = path[0], path[1:]
     inner = sections.setdefault(section, {})
     if isinstance(inner, dict):  # anything else is refused by `Config`
-        sections[section] = {**inner, key: value}
+        sections[section] = _laid_over(inner, keys, value)
+
+
+def split_override(override: str) -> tuple[list[str], Any]:
+    """The path of a `section.key=value`, and its value.
+
+    Raises:
+        ConfigError: it does not have that form.
+    """
+    name, equals, text = override.partition("=")
+    path = name.strip().split(".")
+    if not equals or len(path) < 2 or not all(path):  # noqa: PLR2004 - section and key
+        raise ConfigError(f"--set {override}: must be section.key=value, like training.epochs=10")
+    return path, _parse(text, f"--set {override}")
+
+
+def _laid_over(inner: Any, keys: list[str], value: Any) -> Any:
+    """A copy of nested mappings with one value changed."""
+    if not keys:
+        return value
+    known = inner if isinstance(inner, dict) else {}
+    return {**known, keys[0]: _laid_over(known.get(keys[0]), keys[1:], value)}
 
 
 def _parse(text: str, where: str) -> Any:

@@ -1,0 +1,90 @@
+"""When snapshots are due: every expected time is counted by hand from the two bounds."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.cadence import Cadence
+
+
+def test_the_first_is_due_after_the_least_time() -> None:
+    cadence = Cadence(0.02, every_s=1.0, now_s=100.0)
+    assert not cadence.is_due(100.99)
+    assert cadence.is_due(101.0)
+    assert cadence.wait_s(100.25) == 0.75
+
+
+def test_a_quick_snapshot_is_followed_after_the_least_time() -> None:
+    cadence = Cadence(0.5, every_s=1.0, now_s=0.0)
+    cadence.requested(1.0)
+    cadence.received(1.125, to_write=True)
+    cadence.written(1.25, seconds=0.125)
+    assert not cadence.is_due(2.24)
+    assert cadence.is_due(2.25)
+
+
+def test_a_slow_snapshot_waits_until_it_is_but_its_share_of_the_time() -> None:
+    cadence = Cadence(0.25, every_s=1.0, now_s=0.0)
+    cadence.requested(1.0)
+    cadence.received(1.5, to_write=True)
+    cadence.written(2.5, seconds=1.0)
+    # It took 0.5 s to come and 1 s to write: 1.5 s are a quarter of 6 s.
+    assert not cadence.is_due(8.49)
+    assert cadence.is_due(8.5)
+
+
+def test_two_are_never_in_flight() -> None:
+    cadence = Cadence(0.5, every_s=1.0, now_s=0.0)
+    cadence.requested(1.0)
+    assert not cadence.is_due(1000.0)
+    assert cadence.wait_s(1000.0) == math.inf
+    cadence.received(1000.0, to_write=True)
+    assert not cadence.is_due(5000.0)
+    cadence.written(5000.0, seconds=0.0)
+    assert cadence.is_due(8000.0)
+
+
+def test_what_is_not_written_is_over_when_it_has_come() -> None:
+    cadence = Cadence(0.5, every_s=1.0, now_s=0.0)
+    cadence.requested(1.0)
+    cadence.received(3.0, to_write=False)
+    assert cadence.wait_s(3.0) == 4.0  # 2 s are half of 4 s
+
+
+def test_a_dead_server_s_time_is_not_the_snapshot_s() -> None:
+    cadence = Cadence(0.5, every_s=1.0, now_s=0.0)
+    cadence.requested(1.0)
+    cadence.requested(50.0)  # of the new server
+    cadence.received(50.5, to_write=False)
+    assert cadence.wait_s(50.5) == 1.0
+
+
+def test_without_a_share_of_the_time_none_is_ever_due() -> None:
+    cadence = Cadence(0.0, every_s=1.0, now_s=0.0)
+    assert not cadence.is_due(1e9)
+    cadence.received(1e9, to_write=False)
+    assert not cadence.is_due(2e9)
+
+
+@given(
+    st.floats(0.001, 0.5),
+    st.floats(0.001, 10),
+    st.lists(st.tuples(st.floats(0, 20), st.floats(0, 20)), min_size=1, max_size=20),
+)
+def test_snapshots_never_take_more_than_their_share(
+    share: float, every_s: float, costs: list[tuple[float, float]]
+) -> None:
+    cadence = Cadence(share, every_s, now_s=0.0)
+    now_s = spent_s = 0.0
+    for come_s, write_s in costs:
+        now_s += cadence.wait_s(now_s) * (1 + 1e-9)
+        assert cadence.is_due(now_s)
+        # All earlier ones together, and the work in between: a share of what has passed.
+        assert spent_s <= share * (now_s + spent_s) * (1 + 1e-6)
+        cadence.requested(now_s)
+        now_s += come_s
+        cadence.received(now_s, to_write=True)
+        now_s += write_s
+        cadence.written(now_s, write_s)
+        spent_s += come_s + write_s

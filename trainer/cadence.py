@@ -1,0 +1,61 @@
+"""When the next snapshot is due: as often as its share of the time allows, and no oftener.
+
+A pure decision: the time comes in. Next: `keeper.py`, which asks, holds and has written.
+"""
+
+import math
+
+
+class Cadence:
+    """At most `time_share` of the time goes into snapshots; at least `every_s` between two.
+
+    A snapshot takes from its request until it is received, and then until it is written.
+    Until all of that is over, no other one is due.
+    """
+
+    def __init__(self, time_share: float, every_s: float, now_s: float) -> None:
+        """`time_share` 0: none is ever due."""
+        self._time_share, self._every_s = time_share, every_s
+        self._due_s = now_s + every_s if time_share > 0 else math.inf
+        self._requested_s: float | None = None
+        self._taken_s = 0.0
+        self._writing = False
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether to take a snapshot now."""
+        return not self.in_flight and now_s >= self._due_s
+
+    def wait_s(self, now_s: float) -> float:
+        """How long until one may be due; infinite while one is in flight."""
+        return math.inf if self.in_flight else max(0.0, self._due_s - now_s)
+
+    @property
+    def in_flight(self) -> bool:
+        """A snapshot is asked for or being written."""
+        return self._writing or self.is_awaited
+
+    @property
+    def is_awaited(self) -> bool:
+        """A snapshot is asked for and has not come yet."""
+        return self._requested_s is not None
+
+    def requested(self, now_s: float) -> None:
+        """A snapshot is asked for; said again, when it is asked of a new server."""
+        self._requested_s = now_s
+
+    def received(self, now_s: float, to_write: bool) -> None:
+        """The state is here, asked for or not. What is not written is over with that."""
+        self._taken_s = now_s - self._requested_s if self._requested_s is not None else 0.0
+        self._requested_s = None
+        self._writing = to_write
+        if not to_write:
+            self._over(now_s, self._taken_s)
+
+    def written(self, now_s: float, seconds: float) -> None:
+        """It is written, or could not be, and that took so long."""
+        self._writing = False
+        self._over(now_s, self._taken_s + seconds)
+
+    def _over(self, now_s: float, seconds: float) -> None:
+        if self._time_share > 0:
+            self._due_s = now_s + max(self._every_s, seconds / self._time_share)
