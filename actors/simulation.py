@@ -89,6 +89,8 @@ class _Schedule:
                     return Outcome(self._done, harm, self._facts)
         except EverstepError as error:
             raise self._error(str(error)) from error
+        except Exception as error:
+            raise self._error(f"a core raised {error!r}") from error
         raise self._error("training does not come to its end")
 
     def _error(self, what: str) -> ClusterError:
