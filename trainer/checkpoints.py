@@ -7,10 +7,7 @@ columns, versions, digests. Nothing in it is ever unpickled.
 
 import hashlib
 import json
-import os
 import platform
-import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,28 +15,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 import trainer
+from actors.messages import Snapshot
 from trainer.config import Config
 from trainer.datasets import ClassName, Scaler
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, ConfigError
+from trainer.files import FOLDER, checkpoint_name, checkpoints_in, write_atomically
 from trainer.layout import Vector
 
-FOLDER: Final = "checkpoints"
 _HEADER: Final = "everstep"
 _SEAL: Final = "contents_digest"  # over header and tensors
-_NAME: Final = re.compile(r"step-(\d{8,})\.safetensors")
 
 
 class Checkpoint(NamedTuple):
-    """The state after `step` steps, and what is needed to use it."""
+    """The state after `step` steps, and what is needed to use it and to go on from it."""
 
     config: Config
-    epoch: int  # epochs done
+    epoch: int  # from 0: the running one, or the last one
     step: int
+    sample_count: int  # over the epoch's steps so far
+    loss_sum: float  # over the same samples
+    samples_applied: int  # in the epochs before
     parameters: Vector
     optimizer_state: Vector
     scaler: Scaler
     classes: tuple[ClassName, ...]
     columns: tuple[str, ...] | None
+    data_digest: str  # of what it was trained on: `datasets.data_digest`
+
+    @property
+    def state(self) -> Snapshot:
+        """What a server goes on from."""
+        return Snapshot(
+            self.epoch,
+            self.step,
+            self.sample_count,
+            self.loss_sum,
+            self.parameters,
+            self.optimizer_state,
+        )
 
 
 def digest(parameters: Vector) -> str:
@@ -60,6 +73,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "config": checkpoint.config.model_dump(mode="json"),
         "epoch": checkpoint.epoch,
         "step": checkpoint.step,
+        "sample_count": checkpoint.sample_count,
+        "loss_sum": float(checkpoint.loss_sum).hex(),  # JSON knows no infinity, and no bits
+        "samples_applied": checkpoint.samples_applied,
+        "seed": checkpoint.config.training.seed,
+        "data_digest": checkpoint.data_digest,
         "classes": checkpoint.classes,
         "columns": checkpoint.columns,
         "digest": digest(checkpoint.parameters),
@@ -69,7 +87,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             "python": platform.python_version(),
         },
     }
-    path = folder / f"step-{checkpoint.step:08d}.safetensors"
+    path = folder / checkpoint_name(checkpoint.step)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(header)
@@ -81,7 +99,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint file, or the newest one of a run directory.
+    """Read a checkpoint file, or the newest intact one of a run directory.
 
     Raises:
         CheckpointError: there is none, or its bytes are not those that were written.
@@ -90,7 +108,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
     path = Path(path)
     if path.is_dir():
-        path = newest(path)
+        return newest_intact(path).checkpoint
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path}: no such file")
     try:
@@ -103,57 +121,36 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         return _checkpoint(json.loads(text), tensors)
     except KeyError:
         raise CheckpointError(f"checkpoint {path}: is no checkpoint of Everstep's") from None
+    except ConfigError as error:  # its seal is whole
+        first = str(error).partition("\n")[0]
+        raise CheckpointError(f"checkpoint {path}: of another Everstep: {first}") from None
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path}: damaged or no checkpoint: {error}") from None
 
 
-def newest(run_directory: Path) -> Path:
-    """The checkpoint with the highest step of a run directory.
+class Intact(NamedTuple):
+    """The newest checkpoint that can be believed, and a line for each newer one that can not."""
+
+    checkpoint: Checkpoint
+    path: Path
+    complaints: list[str]
+
+
+def newest_intact(run_directory: Path) -> Intact:
+    """The newest checkpoint of a run directory whose bytes are those that were written.
 
     Raises:
-        CheckpointError: it holds none.
+        CheckpointError: it holds none, or none that is intact; names them.
     """
-    paths = checkpoints_in(run_directory / FOLDER)
-    if not paths:
-        raise CheckpointError(f"checkpoint {run_directory}: no checkpoint in this directory")
-    return paths[-1]
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoint files of a folder, by step."""
-    return sorted(
-        (path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)), key=_step_of
-    )
-
-
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints."""
-    for path in checkpoints_in(folder)[:-keep]:
-        with suppress(OSError):  # it is read or removed by somebody else
-            path.unlink()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace the file by `content`, synced; a crash leaves the old file or the new one."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _step_of(path: Path) -> int:
-    match = _NAME.fullmatch(path.name)
-    return int(match[1]) if match else -1
+    complaints: list[str] = []
+    for path in reversed(checkpoints_in(run_directory / FOLDER)):
+        try:
+            return Intact(load_checkpoint(path), path, complaints)
+        except CheckpointError as error:
+            complaints.append(str(error))
+    if complaints:
+        raise CheckpointError("\n".join(complaints))
+    raise CheckpointError(f"checkpoint {run_directory}: no checkpoint in this directory")
 
 
 def _tensors(checkpoint: Checkpoint) -> dict[str, NDArray[Any]]:
@@ -171,11 +168,15 @@ def _checkpoint(header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Che
         Config(**header["config"]),
         header["epoch"],
         header["step"],
+        header["sample_count"],
+        float.fromhex(header["loss_sum"]),
+        header["samples_applied"],
         tensors["parameters"],
         tensors["optimizer_state"],
         Scaler(tensors["shift"], tensors["scale"]),
         tuple(header["classes"]),
         None if columns is None else tuple(columns),
+        header["data_digest"],
     )
 
 

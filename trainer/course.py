@@ -1,39 +1,31 @@
 """Where a training stands, and what is done about each message from the actors.
 
-It evaluates, reports, counts, and writes checkpoints. The weights are the server's: of them it
-holds only what the last finished epoch sent.
+It runs the epochs and evaluates them. The weights are the server's: what is held of them for
+a crash, and written, is `keeper.py`'s business; what is told, `chronicle.py`'s.
 """
 
-import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
-import numpy as np
-
-from actors.cluster import Cluster
+from actors.cluster import Cluster, Heard
 from actors.errors import ClusterError, EverstepError
-from actors.messages import (
-    Assigned,
-    Died,
-    DriverMessage,
-    EpochDone,
-    Failed,
-    Joined,
-    Progress,
-    RunEpoch,
-    Stall,
-)
-from trainer.checkpoints import Checkpoint, digest
+from actors.messages import SERVER, EpochDone, NotFinite, Progress, RunEpoch, Snapshot
+from actors.names import slot_of
+from actors.orders import Failed, Joined
+from trainer.checkpoints import Checkpoint
+from trainer.chronicle import Chronicle
 from trainer.config import Config
 from trainer.datasets import Dataset
-from trainer.errors import DivergedError
+from trainer.divergence import diverged, epoch_diverged
+from trainer.keeper import Keeper, is_finite
+from trainer.layout import spans_of
 from trainer.network import Network
-from trainer.reports import CheckpointWritten, EpochReport, Event, InEpoch, Report, Started, Watcher
-from trainer.result import Result, Summary
-from trainer.run_directory import EVENTS, RunDirectory
+from trainer.reports import EpochReport, InEpoch, Started
+from trainer.run_directory import RunDirectory
 from trainer.shards import steps_per_epoch
+from trainer.stop_signals import StopSignals
+
+_FRESH_S: Final = 2.0  # how long a stopped training waits for the newest state
 
 
 class Finished(NamedTuple):
@@ -51,128 +43,134 @@ class Course:
         config: Config,
         network: Network,
         dataset: Dataset,
+        data_digest: str,
         directory: RunDirectory | None,
-        watchers: Sequence[Watcher],
-        began_s: float,
+        chronicle: Chronicle,
+        start: Checkpoint | None = None,
     ) -> None:
+        """`start`: where an earlier process left off; None: at the beginning."""
         self._config, self._network, self._dataset = config, network, dataset
-        self._directory = directory
-        self._watchers: list[Watcher] = [*([directory] if directory else []), *watchers]
-        self._began_s = began_s
+        self._data_digest = data_digest
+        self._chronicle = chronicle
         training = config.training
         self._steps_per_epoch = steps_per_epoch(
             len(dataset.train_inputs), training.shards, training.batch_size
         )
+        self._epochs = training.epochs
+        self._start = start
+        self._epoch = start.epoch if start else 0
+        # Over the epochs before each one; a state says which one it is in.
+        self._samples_before = {self._epoch: start.samples_applied if start else 0}
+        self._samples_elsewhere = start.sample_count if start else 0  # of this epoch
         self._last: Finished | None = None
-        self._step = 0
-        self._started_s = self._epoch_began_s = self._ended_s = began_s
-        self._workers: set[str] = set()
-        self._sample_count = 0
-        self._deaths = 0
-        self._stalls_s: list[float] = []
+        self.started_s = self._epoch_began_s = self.ended_s = time.monotonic()
+        self.keeper = Keeper(
+            config.checkpoints, directory, self._checkpoint, chronicle.tell, self.started_s
+        )
+
+    @property
+    def sample_count(self) -> int:
+        """Over all epochs that are done."""
+        return self._samples_before[self._epoch]
+
+    def skip_what_is_done(self, reported_epochs: int) -> Finished | None:
+        """Close the epoch that a checkpoint ends; the last one is the end of the training.
+
+        Args:
+            reported_epochs: how many have their line in metrics.jsonl.
+        """
+        start = self._start
+        if start is None or start.step < (start.epoch + 1) * self._steps_per_epoch:
+            return None
+        done = EpochDone(*(getattr(start.state, name) for name in Snapshot.__slots__))
+        last = self._close_epoch(done, seconds=0.0)
+        if reported_epochs <= done.epoch:
+            self._chronicle.tell(last.report)
+        return last if self._epoch >= self._epochs else None
 
     def run(self, cluster: Cluster) -> Finished:
-        """Until the last epoch is done and evaluated; that epoch."""
-        epochs = self._config.training.epochs
-        self._started_s = self._epoch_began_s = time.perf_counter()
-        self._tell(Started(epochs, self._steps_per_epoch, self._started_s - self._began_s))
-        self._run_epoch(cluster, 0)
-        while (last := self._last) is None or last.report.epoch < epochs:
-            self._handle(cluster, cluster.receive())
-        return last
+        """Until the last epoch is done, evaluated, and on the disk; that epoch."""
+        self.started_s = self._epoch_began_s = self.ended_s = time.monotonic()
+        start_s = self.started_s - self._chronicle.began_s
+        self._chronicle.tell(Started(self._epochs, self._steps_per_epoch, start_s))
+        with StopSignals() as signals:
+            try:
+                self._run_epoch(cluster)
+                while self._last is None or self._epoch < self._epochs:
+                    self._listen(cluster)
+                    if signals.noted is not None:
+                        self._hold_a_fresh_state(cluster)
+                        signals.check()
+                self.keeper.finish(self._last.done)
+            except BaseException:
+                self.keeper.keep()
+                raise
+        return self._last
 
-    def abandon(self, error: BaseException) -> None:
-        """Training ends early: keep what is done, say where, and leave no empty run behind."""
-        if self._directory is None:
-            return
-        try:
-            if self._last is None and self._deaths:
-                error.add_note(f"no epoch was finished; see {self._directory.path / EVENTS}")
-            elif self._last is None:
-                self._directory.discard()
-                error.add_note("no epoch was finished; nothing is kept")
-            else:
-                path = self._directory.save(self._checkpoint(self._last.done))
-                error.add_note(f"epoch {self._last.report.epoch} is kept: {path}")
-        except (OSError, EverstepError) as another:
-            error.add_note(f"and then: {another}")
+    def _listen(self, cluster: Cluster) -> None:
+        heard = cluster.receive(self.keeper.begin(cluster, time.monotonic()))
+        self.keeper.poll(time.monotonic())
+        if heard is not None:
+            self._hear(cluster, heard)
+        self._chronicle.tell_trouble()
 
-    def finish(self, last: Finished) -> Result:
-        """All epochs are done: write down and return what came out."""
-        done, report = last
-        summary = Summary(
-            digest=digest(done.parameters),
-            accuracy=report.accuracy,
-            loss=report.loss,
-            test_loss=report.test_loss,
-            epochs=report.epoch,
-            steps=done.step,
-            samples_applied=self._sample_count,
-            train_s=self._ended_s - self._started_s,
-            wall_s=time.perf_counter() - self._began_s,
-            workers=self._config.cluster.workers,
-            deaths=self._deaths,
-            restarts=0,
-            repeated_steps=0,
-            stalls_s=self._stalls_s,
-        )
-        if self._directory is not None:
-            self._directory.finish(asdict(summary))
-        path = self._directory.path if self._directory else None
-        return Result(summary, self._network, done.parameters, path)
-
-    def _handle(self, cluster: Cluster, message: DriverMessage) -> None:
+    def _hear(self, cluster: Cluster, heard: Heard) -> None:
+        at_s, message = heard
+        self._chronicle.note(heard)
         match message:
             case EpochDone():
-                self._epoch_done(cluster, message)
+                self._epoch_done(cluster, message, at_s)
+            case Snapshot():
+                self.keeper.hold(message, at_s)
             case Progress():
-                self._in_epoch(message)
-            case Joined(name, host, process_id):
-                self._workers.add(name)
-                self._event("joined", name, host=host, process_id=process_id)
-            case Died(name, reason):
-                self._workers.discard(name)
-                self._deaths += 1
-                self._event("died", name, reason=reason)
-            case Assigned(name, shards):
-                self._event("assigned", name, shards=list(shards))
-            case Stall(name, step, seconds):
-                self._stalls_s.append(seconds)
-                self._event("stalled", name, finished_step=step, seconds=seconds)
+                self._in_epoch(message, at_s)
+            case Joined(name) if slot_of(name) == SERVER:
+                self.keeper.server_joined(at_s)
+            case NotFinite():
+                spans = spans_of(self._config.network.sizes)
+                raise diverged(message, spans, self._config.training.learning_rate)
             case Failed(reason):
-                raise ClusterError(f"training stopped after step {self._step}: {reason}")
+                step = self._chronicle.step
+                raise ClusterError(f"training stopped after step {step}: {reason}")
 
-    def _run_epoch(self, cluster: Cluster, epoch: int) -> None:
-        cluster.run_epoch(RunEpoch(epoch, (epoch + 1) * self._steps_per_epoch))
+    def _hold_a_fresh_state(self, cluster: Cluster) -> None:
+        """Wait a moment for the state that is the newest; else the one held has to do."""
+        until_s = time.monotonic() + _FRESH_S
+        try:
+            cluster.take_snapshot()
+            while (left_s := until_s - time.monotonic()) > 0:
+                if (heard := cluster.receive(left_s)) is None:
+                    return
+                self._chronicle.note(heard)
+                if isinstance(heard.message, Snapshot):
+                    return self.keeper.hold(heard.message, heard.at_s)
+        except EverstepError:
+            return  # the training was about to fail: it is stopped anyway
 
-    def _epoch_done(self, cluster: Cluster, done: EpochDone) -> None:
+    def _run_epoch(self, cluster: Cluster) -> None:
+        cluster.run_epoch(RunEpoch(self._epoch, (self._epoch + 1) * self._steps_per_epoch))
+
+    def _epoch_done(self, cluster: Cluster, done: EpochDone, at_s: float) -> None:
         """Let the next epoch begin, then look at this one."""
-        self._ended_s = time.perf_counter()
-        seconds, self._epoch_began_s = self._ended_s - self._epoch_began_s, self._ended_s
-        self._step = done.step
-        self._check_finite(done)
-        last = done.epoch == self._config.training.epochs - 1
-        if not last:
-            self._run_epoch(cluster, done.epoch + 1)
-        self._sample_count += done.sample_count
-        report = self._evaluate(done, seconds)
-        self._last = Finished(done, report)
-        self._tell(report)
-        if last or (done.epoch + 1) % self._config.checkpoints.every_epochs == 0:
-            self._save(done)
+        if done.epoch != self._epoch:
+            return  # said again by a server that was restored
+        if not is_finite(done):
+            rate = self._config.training.learning_rate
+            raise epoch_diverged(done, self._steps_per_epoch, rate)
+        self.ended_s = time.monotonic()
+        seconds, self._epoch_began_s = self.ended_s - self._epoch_began_s, self.ended_s
+        if done.epoch + 1 < self._epochs:
+            cluster.run_epoch(RunEpoch(done.epoch + 1, done.step + self._steps_per_epoch))
+        self._chronicle.tell(self._close_epoch(done, seconds).report)
+        if self._epoch < self._epochs:  # the last state is written by `run`
+            self.keeper.hold(done, at_s)
 
-    def _save(self, done: EpochDone) -> None:
-        if self._directory is not None:
-            self._tell(CheckpointWritten(self._directory.save(self._checkpoint(done))))
-
-    def _check_finite(self, done: EpochDone) -> None:
-        if not (math.isfinite(done.loss_sum) and np.isfinite(done.parameters).all()):
-            first = done.step - self._steps_per_epoch + 1
-            raise DivergedError(
-                f"training diverged: the loss is {done.loss_sum / done.sample_count:g} in epoch"
-                f" {done.epoch + 1} (steps {first} to {done.step}); lower training.learning_rate,"
-                f" now {self._config.training.learning_rate:g}"
-            )
+    def _close_epoch(self, done: EpochDone, seconds: float) -> Finished:
+        self._epoch = done.epoch + 1
+        self._samples_before[self._epoch] = self._samples_before[done.epoch] + done.sample_count
+        self._last = Finished(done, self._evaluate(done, seconds))
+        self._samples_elsewhere = 0
+        return self._last
 
     def _evaluate(self, done: EpochDone, seconds: float) -> EpochReport:
         dataset = self._dataset
@@ -186,39 +184,37 @@ class Course:
             test_loss=evaluation.loss,
             accuracy=evaluation.accuracy,
             seconds=seconds,
-            samples_per_second=done.sample_count / seconds,
-            workers=len(self._workers),
+            samples_per_second=self._rate(done.sample_count, seconds),
+            workers=len(self._chronicle.workers),
         )
 
-    def _in_epoch(self, progress: Progress) -> None:
-        self._step = progress.step
-        seconds = time.perf_counter() - self._epoch_began_s
-        self._tell(
+    def _in_epoch(self, progress: Progress, at_s: float) -> None:
+        self._chronicle.tell(
             InEpoch(
                 progress.epoch + 1,
                 progress.step,
                 progress.loss_sum / progress.sample_count,
-                progress.sample_count / seconds,
-                len(self._workers),
+                self._rate(progress.sample_count, at_s - self._epoch_began_s),
+                len(self._chronicle.workers),
             )
         )
 
-    def _checkpoint(self, done: EpochDone) -> Checkpoint:
+    def _rate(self, sample_count: int, seconds: float) -> float:
+        """Samples a second, of those that this process saw."""
+        return (sample_count - self._samples_elsewhere) / seconds if seconds > 0 else 0.0
+
+    def _checkpoint(self, state: Snapshot) -> Checkpoint:
         return Checkpoint(
             self._config,
-            done.epoch + 1,
-            done.step,
-            done.parameters,
-            done.optimizer_state,
+            state.epoch,
+            state.step,
+            state.sample_count,
+            state.loss_sum,
+            self._samples_before[state.epoch],
+            state.parameters,
+            state.optimizer_state,
             self._dataset.scaler,
             self._dataset.classes,
             self._dataset.columns,
+            self._data_digest,
         )
-
-    def _event(self, event: str, worker: str, **details: Any) -> None:
-        at_s = round(time.perf_counter() - self._began_s, 6)
-        self._tell(Event(at_s, self._step, event, worker, details))
-
-    def _tell(self, report: Report) -> None:
-        for watcher in self._watchers:
-            watcher(report)

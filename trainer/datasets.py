@@ -3,6 +3,7 @@
 Read `tables.py` for the files. Next: `shards.py`, which cuts the training rows up.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -79,6 +80,15 @@ def load_dataset(config: Config) -> Dataset:
     )
     _check_fit(config, dataset)
     return dataset
+
+
+def data_digest(dataset: Dataset) -> str:
+    """The BLAKE2b-256 hex digest of all that training uses: scaled rows, targets, classes."""
+    hasher = hashlib.blake2b(repr(dataset.classes).encode(), digest_size=32)
+    for array in (dataset.train_inputs, dataset.train_targets):
+        hasher.update(repr(array.shape).encode())
+        hasher.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).view(np.uint8))
+    return hasher.hexdigest()
 
 
 def load_tables(data: DataConfig) -> tuple[Table, Table]:

@@ -42,12 +42,12 @@ class EpochReport:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened to an actor; a line of events.jsonl."""
+    """Something happened to an actor, or in the driver; a line of events.jsonl."""
 
     at_s: float  # seconds since `train` was called
     step: int  # the last one that the driver has heard of
     event: str
-    worker: str
+    worker: str  # which actor: worker-1.2, server, driver
     details: dict[str, Any]
 
 
@@ -56,7 +56,27 @@ class CheckpointWritten:
     """A checkpoint is on the disk."""
 
     path: Path
+    step: int
+    seconds: float
 
 
-Report: TypeAlias = Started | InEpoch | EpochReport | Event | CheckpointWritten
+@dataclass(frozen=True, slots=True)
+class CheckpointFailed:
+    """A checkpoint could not be written; training goes on."""
+
+    reason: str
+    step: int
+    again: bool  # no other was written since the last failure
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFailed:
+    """Lines of the run directory could not be written; said once, training goes on."""
+
+    reason: str
+
+
+Report: TypeAlias = (
+    Started | InEpoch | EpochReport | Event | CheckpointWritten | CheckpointFailed | WriteFailed
+)
 Watcher: TypeAlias = Callable[[Report], None]

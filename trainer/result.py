@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from actors.messages import Vector
 from trainer.network import Network
@@ -18,13 +19,19 @@ class Summary:
     epochs: int
     steps: int
     samples_applied: int
-    train_s: float  # from the first step's start to the last step's end
+    train_s: float  # from the first step's start, or the resumption, to the last step's end
     wall_s: float  # all of `train`: with data, start-up, evaluation and shutdown
-    workers: int
+    workers: int  # the most that were asked for
+    # From here on: since the training began, or was resumed for the last time.
     deaths: int
     restarts: int
+    suspicions: int  # how often a worker was late, and others computed its shards too
+    refused_connections: int
     repeated_steps: int
-    stalls_s: list[float]  # for each death before the last step: seconds around it without a step
+    stalls_s: list[float]  # each time that someone died or was late: seconds without a step
+    recoveries: list[dict[str, Any]]  # of each death and suspicion: `recoveries.Recovery`
+    resumes: int = 0  # how often
+    resumed_at_step: int = 0  # the last time; 0: never
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,65 @@
+"""Files that are whole or not there at all, and the names of the checkpoints among them."""
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+FOLDER: Final = "checkpoints"
+_NAME: Final = re.compile(r"step-(\d{8,})\.safetensors")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace the file by `content`, synced; a crash leaves the old file or the new one."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def checkpoint_name(step: int) -> str:
+    """The file name of the checkpoint after `step` steps."""
+    return f"step-{step:08d}.safetensors"
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoint files of a folder, by step."""
+    return sorted(
+        (path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)), key=_step_of
+    )
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints."""
+    for path in checkpoints_in(folder)[:-keep]:
+        with suppress(OSError):  # it is read or removed by somebody else
+            path.unlink()
+
+
+def set_aside(path: Path) -> None:
+    """Give a damaged checkpoint a name that is no checkpoint's."""
+    with suppress(OSError):
+        path.rename(path.with_name(f"{path.name}.damaged"))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed had only begun to write."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            path.unlink()
+
+
+def _step_of(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else -1

@@ -1,0 +1,130 @@
+"""Holds the newest state, asks for the next one when it is due, and has them written.
+
+Without a run directory, states are asked for and held all the same: a server that dies
+comes back from the newest one. Read on in `cadence.py` and `checkpoint_writer.py`.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from actors.cluster import Cluster
+from actors.messages import EpochDone, Snapshot
+from trainer.cadence import Cadence
+from trainer.checkpoint_writer import CheckpointWriter, Written
+from trainer.checkpoints import Checkpoint
+from trainer.running_config import CheckpointsConfig
+from trainer.errors import CheckpointError
+from trainer.reports import CheckpointFailed, CheckpointWritten, Report
+from trainer.run_directory import RunDirectory
+
+_POLL_S: Final = 0.2
+
+
+class Kept(NamedTuple):
+    """A state that is on the disk."""
+
+    step: int
+    path: Path
+
+
+class Keeper:
+    """The newest state in memory, and the newest one on the disk."""
+
+    def __init__(
+        self,
+        config: CheckpointsConfig,
+        directory: RunDirectory | None,
+        describe: Callable[[Snapshot], Checkpoint],
+        tell: Callable[[Report], None],
+        now_s: float,
+    ) -> None:
+        """`describe` makes a checkpoint of a state that is passed to `hold`."""
+        self._cadence = Cadence(config.time_share, config.every_s, now_s)
+        self._directory, self._describe, self._tell = directory, describe, tell
+        self._writer = CheckpointWriter(directory.save) if directory else None
+        self._newest: Checkpoint | None = None
+        self._failed_step = -1
+        self.kept: Kept | None = None
+
+    def begin(self, cluster: Cluster, now_s: float) -> float:
+        """Ask for a snapshot if one is due; how long to listen before this is called again."""
+        if self._cadence.is_due(now_s):
+            self._cadence.requested(now_s)
+            cluster.take_snapshot()
+        return min(_POLL_S, self._cadence.wait_s(now_s))
+
+    def server_joined(self, now_s: float) -> None:
+        """The snapshot that the dead one owed is asked of the new one."""
+        if self._cadence.is_awaited:
+            self._cadence.requested(now_s)
+
+    def hold(self, state: Snapshot, now_s: float) -> None:
+        """Take a state that was heard, and have it written if one is due."""
+        if is_finite(state) and (self._newest is None or state.step > self._newest.step):
+            self._newest = self._describe(state)
+        # An epoch's end is a snapshot too, but not the answer to a request.
+        cadence, is_answer = self._cadence, not isinstance(state, EpochDone)
+        if is_answer and cadence.is_awaited or not is_answer and cadence.is_due(now_s):
+            newest = self._newest_to_write()
+            cadence.received(now_s, newest is not None)
+            if newest and self._writer:
+                self._writer.submit(newest)
+
+    def poll(self, now_s: float) -> None:
+        """Tell of what was written meanwhile."""
+        for written in self._writer.finished() if self._writer else []:
+            self._cadence.written(now_s, written.seconds)
+            self._take(written)
+
+    def finish(self, state: Snapshot) -> None:
+        """Write the final state, now.
+
+        Raises:
+            CheckpointError: it could not be written.
+        """
+        if (error := self.keep(state)) is not None:
+            raise error
+
+    def keep(self, state: Snapshot | None = None) -> Exception | None:
+        """Write `state`, or else the newest one that is held, unless it is on the disk."""
+        if self._writer is None or self._directory is None:
+            return None
+        self._writer.close()
+        self.poll(0.0)
+        if state is not None:
+            self._newest = self._describe(state)
+        if (newest := self._newest_to_write()) is None or newest.step == self._failed_step:
+            return None
+        outcome: Path | Exception
+        try:
+            outcome = self._directory.save(newest)
+        except CheckpointError as error:
+            outcome = error
+        self._take(Written(newest.step, outcome, 0.0))
+        return outcome if isinstance(outcome, Exception) else None
+
+    def _newest_to_write(self) -> Checkpoint | None:
+        newest = self._newest if self._directory else None
+        if newest is None or newest.step <= (self.kept.step if self.kept else 0):
+            return None
+        return newest
+
+    def _take(self, written: Written) -> None:
+        step, outcome, seconds = written
+        if isinstance(outcome, Path):
+            self.kept = Kept(step, outcome)
+            self._tell(CheckpointWritten(outcome, step, seconds))
+        else:
+            again = self._failed_step > (self.kept.step if self.kept else 0)
+            self._failed_step = step
+            self._tell(CheckpointFailed(str(outcome) or repr(outcome), step, again))
+
+
+def is_finite(state: Snapshot) -> bool:
+    """Whether a training can go on from it."""
+    arrays = (state.parameters, state.optimizer_state)
+    return math.isfinite(state.loss_sum) and all(bool(np.isfinite(a).all()) for a in arrays)

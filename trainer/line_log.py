@@ -1,0 +1,83 @@
+"""A file of JSON lines that is only ever appended to, and never holds half a line.
+
+A line that can not be written waits in memory for the next one that can.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import RunWriteError
+from trainer.files import write_atomically
+
+
+class LineLog:
+    """Appends lines; keeps those that the disk does not take."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is opened or made before the first line."""
+        self.path = path
+        self._waiting: list[bytes] = []
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Write a line, after those that wait.
+
+        Raises:
+            RunWriteError: it could not be written, and waits.
+        """
+        self._waiting.append(json.dumps(line).encode() + b"\n")
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, if there is any.
+
+        Raises:
+            RunWriteError: it still could not be written, and waits on.
+        """
+        if not self._waiting:
+            return
+        try:
+            self._append(b"".join(self._waiting))
+        except OSError as error:
+            raise RunWriteError(f"{self.path}: {error.strerror}") from None
+        self._waiting.clear()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The whole lines of the file; what a crash or a full disk cut off is left out."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        return [line for text in content.splitlines() if (line := _parsed(text)) is not None]
+
+    def rewrite(self, lines: list[dict[str, Any]]) -> None:
+        """Replace the whole file by these lines, or leave it as it was.
+
+        Raises:
+            OSError: it was left as it was.
+        """
+        if lines or self.path.exists():
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            write_atomically(self.path, text.encode())
+
+    def _append(self, content: bytes) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            size = os.fstat(descriptor).st_size
+            try:
+                while content:
+                    content = content[os.write(descriptor, content) :]
+            except OSError:
+                os.ftruncate(descriptor, size)  # no half line
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
