@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainer.checkpoints import Checkpoint, load_checkpoint
     from trainer.config import Config, load_config
-    from trainer.driver import train
+    from trainer.driver import resume, train
     from trainer.network import Evaluation, Network
     from trainer.result import Result
 
@@ -26,6 +26,7 @@ __all__ = [
     "Result",
     "load_checkpoint",
     "load_config",
+    "resume",
     "train",
 ]
 
@@ -37,6 +38,7 @@ _HOMES = {
     "Result": "trainer.result",
     "load_checkpoint": "trainer.checkpoints",
     "load_config": "trainer.config",
+    "resume": "trainer.driver",
     "train": "trainer.driver",
 }
 

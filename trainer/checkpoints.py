@@ -129,11 +129,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 class Intact(NamedTuple):
-    """The newest checkpoint that can be believed, and a line for each newer one that can not."""
+    """The newest checkpoint that can be believed."""
 
     checkpoint: Checkpoint
     path: Path
-    complaints: list[str]
+    damaged: dict[Path, str]  # newer ones that can not, and a line about each
 
 
 def newest_intact(run_directory: Path) -> Intact:
@@ -142,14 +142,14 @@ def newest_intact(run_directory: Path) -> Intact:
     Raises:
         CheckpointError: it holds none, or none that is intact; names them.
     """
-    complaints: list[str] = []
+    damaged: dict[Path, str] = {}
     for path in reversed(checkpoints_in(run_directory / FOLDER)):
         try:
-            return Intact(load_checkpoint(path), path, complaints)
+            return Intact(load_checkpoint(path), path, damaged)
         except CheckpointError as error:
-            complaints.append(str(error))
-    if complaints:
-        raise CheckpointError("\n".join(complaints))
+            damaged[path] = str(error)
+    if damaged:
+        raise CheckpointError("\n".join([*damaged.values(), "no checkpoint is intact"]))
     raise CheckpointError(f"checkpoint {run_directory}: no checkpoint in this directory")
 
 

@@ -10,7 +10,7 @@ from actors.names import slot_of
 from actors.orders import Died, Joined
 from trainer.happenings import happening
 from trainer.recoveries import Recoveries
-from trainer.reports import CheckpointFailed, CheckpointWritten, Event, Report, Watcher, WriteFailed
+from trainer.reports import CheckpointFailed, CheckpointWritten, Event, Notice, Report, Watcher
 from trainer.run_directory import RunDirectory
 
 
@@ -65,7 +65,7 @@ class Chronicle:
     def tell_trouble(self) -> None:
         """Say once that the run directory does not take its lines any more."""
         if self._directory and (trouble := self._directory.take_trouble()):
-            self.tell(WriteFailed(trouble))
+            self.tell(Notice(trouble))
 
     def _event(self, at_s: float, event: str, worker: str, details: dict[str, Any]) -> None:
         self.tell(Event(round(at_s - self.began_s, 6), self.step, event, worker, details))

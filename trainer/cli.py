@@ -1,9 +1,10 @@
 """The command `everstep`. Each command imports what it needs when it runs.
 
 Exit status: 0 done; 1 the training failed; 2 the command, the configuration or the data is
-wrong; 130 stopped by Ctrl-C.
+wrong; 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,18 @@ app = typer.Typer(
 RunDirectoryArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="The run directory that `train` wrote.")
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one key; may be repeated."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Join this Ray cluster; default: RAY_ADDRESS, else a private Ray on this"
+        " machine. `local`: a private Ray in any case.",
+    ),
+]
 CheckpointOption = Annotated[
     Path | None,
     typer.Option(
@@ -42,28 +55,35 @@ def train(
         Path | None,
         typer.Argument(metavar="CONFIG.yaml", help="Default: the handwritten digits."),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one key; may be repeated."),
-    ] = None,
+    overrides: SetOption = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The run directory; default: runs/DATE-TIME."),
     ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="Join this Ray cluster; default: RAY_ADDRESS, else a private Ray on this"
-            " machine. `local`: a private Ray in any case.",
-        ),
-    ] = None,
+    address: AddressOption = None,
 ) -> None:
     """Train a network; write a run directory."""
     with _one_line_errors():
         from trainer.train_command import run_training
 
         run_training(config, overrides or [], out, address)
+
+
+@app.command()
+def resume(
+    directory: RunDirectoryArgument,
+    overrides: SetOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Go on with a training that was stopped, to the same final weights.
+
+    What decides the weights stays; cluster, checkpoints, supervision and training.epochs may
+    be set.
+    """
+    with _one_line_errors():
+        from trainer.resume_command import run_resumption
+
+        run_resumption(directory, overrides or [], address)
 
 
 @app.command()
@@ -123,7 +143,8 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        _fail("stopped by Ctrl-C", error, 130)
+        number = getattr(error, "number", signal.SIGINT)
+        _fail(f"stopped by {str(error) or 'Ctrl-C'}", error, 128 + number)
     except (ConfigError, DataError, RunDirectoryError) as error:
         _fail(str(error), error, 2)
     except EverstepError as error:

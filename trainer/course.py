@@ -140,12 +140,12 @@ class Course:
             cluster.take_snapshot()
             while (left_s := until_s - time.monotonic()) > 0:
                 if (heard := cluster.receive(left_s)) is None:
-                    return
+                    return None
                 self._chronicle.note(heard)
                 if isinstance(heard.message, Snapshot):
                     return self.keeper.hold(heard.message, heard.at_s)
         except EverstepError:
-            return  # the training was about to fail: it is stopped anyway
+            return None  # the training was about to fail: it is stopped anyway
 
     def _run_epoch(self, cluster: Cluster) -> None:
         cluster.run_epoch(RunEpoch(self._epoch, (self._epoch + 1) * self._steps_per_epoch))

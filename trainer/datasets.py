@@ -87,7 +87,9 @@ def data_digest(dataset: Dataset) -> str:
     hasher = hashlib.blake2b(repr(dataset.classes).encode(), digest_size=32)
     for array in (dataset.train_inputs, dataset.train_targets):
         hasher.update(repr(array.shape).encode())
-        hasher.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).view(np.uint8))
+        hasher.update(
+            np.ascontiguousarray(array, array.dtype.newbyteorder("<")).view(np.uint8).data
+        )
     return hasher.hexdigest()
 
 

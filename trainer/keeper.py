@@ -16,10 +16,10 @@ from actors.messages import EpochDone, Snapshot
 from trainer.cadence import Cadence
 from trainer.checkpoint_writer import CheckpointWriter, Written
 from trainer.checkpoints import Checkpoint
-from trainer.running_config import CheckpointsConfig
 from trainer.errors import CheckpointError
 from trainer.reports import CheckpointFailed, CheckpointWritten, Report
 from trainer.run_directory import RunDirectory
+from trainer.running_config import CheckpointsConfig
 
 _POLL_S: Final = 0.2
 
@@ -48,6 +48,7 @@ class Keeper:
         self._writer = CheckpointWriter(directory.save) if directory else None
         self._newest: Checkpoint | None = None
         self._failed_step = -1
+        self.failure = ""  # why the last one that could not be written could not
         self.kept: Kept | None = None
 
     def begin(self, cluster: Cluster, now_s: float) -> float:
@@ -68,7 +69,7 @@ class Keeper:
             self._newest = self._describe(state)
         # An epoch's end is a snapshot too, but not the answer to a request.
         cadence, is_answer = self._cadence, not isinstance(state, EpochDone)
-        if is_answer and cadence.is_awaited or not is_answer and cadence.is_due(now_s):
+        if (is_answer and cadence.is_awaited) or (not is_answer and cadence.is_due(now_s)):
             newest = self._newest_to_write()
             cadence.received(now_s, newest is not None)
             if newest and self._writer:
@@ -86,26 +87,30 @@ class Keeper:
         Raises:
             CheckpointError: it could not be written.
         """
-        if (error := self.keep(state)) is not None:
-            raise error
+        self._newest = self._describe(state)
+        self._close()
+        if (newest := self._newest_to_write()) and self._directory:
+            self._failed_step = newest.step  # not to be tried again
+            self._take(Written(newest.step, self._directory.save(newest), 0.0))
 
-    def keep(self, state: Snapshot | None = None) -> Exception | None:
-        """Write `state`, or else the newest one that is held, unless it is on the disk."""
-        if self._writer is None or self._directory is None:
-            return None
-        self._writer.close()
-        self.poll(0.0)
-        if state is not None:
-            self._newest = self._describe(state)
-        if (newest := self._newest_to_write()) is None or newest.step == self._failed_step:
-            return None
+    def keep(self) -> None:
+        """Write the newest state that is held, unless it is on the disk; tell what came of it."""
+        self._close()
+        newest = self._newest_to_write()
+        if newest is None or self._directory is None or newest.step == self._failed_step:
+            return
         outcome: Path | Exception
         try:
             outcome = self._directory.save(newest)
         except CheckpointError as error:
             outcome = error
         self._take(Written(newest.step, outcome, 0.0))
-        return outcome if isinstance(outcome, Exception) else None
+
+    def _close(self) -> None:
+        """Wait for what is being written."""
+        if self._writer is not None:
+            self._writer.close()
+        self.poll(math.inf)
 
     def _newest_to_write(self) -> Checkpoint | None:
         newest = self._newest if self._directory else None
@@ -120,8 +125,8 @@ class Keeper:
             self._tell(CheckpointWritten(outcome, step, seconds))
         else:
             again = self._failed_step > (self.kept.step if self.kept else 0)
-            self._failed_step = step
-            self._tell(CheckpointFailed(str(outcome) or repr(outcome), step, again))
+            self._failed_step, self.failure = step, str(outcome) or repr(outcome)
+            self._tell(CheckpointFailed(self.failure, step, again))
 
 
 def is_finite(state: Snapshot) -> bool:

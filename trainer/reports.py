@@ -70,13 +70,13 @@ class CheckpointFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class WriteFailed:
-    """Lines of the run directory could not be written; said once, training goes on."""
+class Notice:
+    """A line that a person should see, and that stops nothing."""
 
-    reason: str
+    text: str
 
 
 Report: TypeAlias = (
-    Started | InEpoch | EpochReport | Event | CheckpointWritten | CheckpointFailed | WriteFailed
+    Started | InEpoch | EpochReport | Event | CheckpointWritten | CheckpointFailed | Notice
 )
 Watcher: TypeAlias = Callable[[Report], None]

@@ -18,7 +18,7 @@ def run_training(
     config = load_config(path, overrides)
     if address:
         config = config.with_changes(cluster={"address": address})
-    with Display(Console(stderr=True), config.training.epochs) as display:
+    with Display(Console(stderr=True)) as display:
         result = train(config, out or _new_directory(), [display])
     show_summary(Console(), result)
 

@@ -14,11 +14,12 @@ from rich.table import Table as ConsoleTable
 from rich.text import Text
 
 from actors.cluster import one_blas_thread
-from trainer.checkpoints import FOLDER, Checkpoint, load_checkpoint, write_atomically
+from trainer.checkpoints import Checkpoint, load_checkpoint, newest_intact
 from trainer.csv_tables import read_csv
 from trainer.data_config import CsvSource, NpzSource
 from trainer.datasets import check_finite, load_tables, one_hot
 from trainer.errors import DataError
+from trainer.files import FOLDER, write_atomically
 from trainer.job import build_network
 from trainer.network import Evaluation
 from trainer.tables import Table, read_npz
@@ -92,7 +93,10 @@ def _checkpoint(directory: Path, name: Path | None) -> Checkpoint:
     if not directory.is_dir():
         raise DataError(f"DIR {directory}: no such directory")
     if name is None:
-        return load_checkpoint(directory)
+        intact = newest_intact(directory)
+        for line in intact.damaged.values():
+            sys.stderr.write(f"everstep: {line}\n")
+        return intact.checkpoint
     candidates = (directory / FOLDER / name, directory / FOLDER / f"{name}.safetensors", name)
     return load_checkpoint(next((path for path in candidates if path.is_file()), name))
 
