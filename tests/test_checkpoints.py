@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, and never believed when their bytes have changed."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
@@ -8,16 +9,15 @@ import pytest
 
 from trainer.checkpoints import (
     Checkpoint,
-    checkpoints_in,
     digest,
     load_checkpoint,
-    prune,
+    newest_intact,
     save_checkpoint,
-    write_atomically,
 )
 from trainer.config import Config
 from trainer.datasets import Scaler
 from trainer.errors import CheckpointError
+from trainer.files import checkpoints_in, prune, write_atomically
 
 
 def checkpoint(step: int = 450, classes: tuple[int | str, ...] = (0, 1, 2)) -> Checkpoint:
@@ -25,11 +25,15 @@ def checkpoint(step: int = 450, classes: tuple[int | str, ...] = (0, 1, 2)) -> C
         config=Config(training={"epochs": 7}),
         epoch=3,
         step=step,
+        sample_count=96,
+        loss_sum=0.1 + 0.2,
+        samples_applied=4224,
         parameters=np.linspace(0, 1, 1000, dtype="f4"),
         optimizer_state=np.empty(0, "f4"),
         scaler=Scaler(np.array([1.0, 2.0]), np.array([3.0, 4.0])),
         classes=classes,
         columns=("height", "width"),
+        data_digest="ab" * 32,
     )
 
 
@@ -47,7 +51,8 @@ def test_a_checkpoint_survives_the_round_trip(
     path = save_checkpoint(tmp_path / "checkpoints", saved)
     assert path.name == "step-00000450.safetensors"
     loaded = load_checkpoint(path)
-    for name in ("config", "epoch", "step", "classes", "columns"):
+    names = ("config", "epoch", "step", "sample_count", "samples_applied", "classes", "columns")
+    for name in (*names, "data_digest"):
         assert getattr(loaded, name) == getattr(saved, name), name
     assert loaded.parameters.dtype == np.float32
     assert loaded.parameters.tobytes() == saved.parameters.tobytes()
@@ -59,6 +64,53 @@ def test_a_directory_stands_for_its_newest_checkpoint(tmp_path: Path) -> None:
     for step in (9, 100_000_001, 20):  # more digits than the name is padded to
         save_checkpoint(tmp_path / "checkpoints", checkpoint(step))
     assert load_checkpoint(tmp_path).step == 100_000_001
+
+
+@pytest.mark.parametrize("value", [0.1 + 0.2, 5e-324, -0.0, 1.7976931348623157e308, 1 / 3])
+def test_the_loss_sum_keeps_every_bit(value: float, tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, checkpoint()._replace(loss_sum=value))
+    assert load_checkpoint(path).loss_sum.hex() == value.hex()
+
+
+def test_a_checkpoint_s_state_is_what_a_server_goes_on_from(tmp_path: Path) -> None:
+    state = load_checkpoint(save_checkpoint(tmp_path, checkpoint())).state
+    assert (state.epoch, state.step, state.sample_count) == (3, 450, 96)
+    assert state.loss_sum.hex() == (0.1 + 0.2).hex()
+    assert state.parameters.tobytes() == checkpoint().parameters.tobytes()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def alter(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, alter])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    damage: Callable[[Path], None], tmp_path: Path
+) -> None:
+    paths = [save_checkpoint(tmp_path / "checkpoints", checkpoint(step)) for step in (1, 2, 3)]
+    damage(paths[2])
+    found = newest_intact(tmp_path)
+    assert (found.checkpoint.step, found.path) == (2, paths[1])
+    assert list(found.damaged) == [paths[2]]
+    assert found.damaged[paths[2]].startswith(f"checkpoint {paths[2]}: damaged")
+    assert "\n" not in found.damaged[paths[2]]
+    assert load_checkpoint(tmp_path).step == 2
+
+
+def test_when_all_are_damaged_all_are_named(tmp_path: Path) -> None:
+    for step in (1, 2):
+        alter(save_checkpoint(tmp_path / "checkpoints", checkpoint(step)))
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(tmp_path)
+    lines = str(caught.value).splitlines()
+    assert ["step-00000002" in lines[0], "step-00000001" in lines[1]] == [True, True]
+    assert lines[2] == "no checkpoint is intact"
 
 
 def test_nothing_is_left_beside_the_checkpoint(tmp_path: Path) -> None:
@@ -110,7 +162,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     def full_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trainer.checkpoints.os.fsync", full_disk)
+    monkeypatch.setattr("trainer.files.os.fsync", full_disk)
     with pytest.raises(CheckpointError, match="No space left on device; not written"):
         save_checkpoint(tmp_path, checkpoint()._replace(epoch=4))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]

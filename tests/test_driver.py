@@ -1,15 +1,17 @@
 """A training's course in one process: what is counted, what is written, how it ends."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from actors.cluster import Cluster, Job
+from actors.cluster import Cluster, Heard, Job
 from actors.errors import ClusterError
-from actors.messages import DriverMessage, EpochDone, Failed
+from actors.messages import EpochDone, NotFinite
+from actors.orders import DriverMessage, Failed
 from trainer import Config, load_checkpoint, load_config, train
 from trainer.checkpoints import digest
 from trainer.errors import DivergedError, RunDirectoryError
@@ -35,9 +37,12 @@ def test_the_run_directory_holds_what_it_should(quick: Config, tmp_path: Path) -
     assert [line["epoch"] for line in metrics] == [1, 2]
     assert metrics[-1]["accuracy"] == result.accuracy
     events = lines(tmp_path / "run" / "events.jsonl")
-    assert [e["worker"] for e in events if e["event"] == "joined"] == ["worker-0", "worker-1"]
-    assert events[-1]["event"] == "assigned"
-    assert events[-1]["shards"] == [4, 5, 6, 7]
+    joined = [e["worker"] for e in events if e["event"] == "joined"]
+    assert joined == ["server", "worker-0", "worker-1"]
+    assigned = [e for e in events if e["event"] == "assigned"]
+    assert assigned[-1]["shards"] == [4, 5, 6, 7]
+    assert events[-1]["event"] == "snapshot_written"
+    assert events[-1]["file"] == "step-00000088.safetensors"
 
 
 def test_the_result_counts_exactly(quick: Config, tmp_path: Path) -> None:
@@ -59,28 +64,37 @@ def test_the_final_checkpoint_holds_the_final_weights(quick: Config, tmp_path: P
     result = train(quick, tmp_path / "run")
     checkpoint = load_checkpoint(tmp_path / "run")
     assert checkpoint.parameters.tobytes() == result.parameters.tobytes()
-    assert (checkpoint.epoch, checkpoint.step) == (2, 88)
+    assert (checkpoint.epoch, checkpoint.step) == (1, 88)  # the second epoch, from 0
+    assert (checkpoint.samples_applied, checkpoint.sample_count) == (44 * 32, 44 * 32)
 
 
-def test_checkpoints_are_written_when_asked_for_and_the_oldest_removed(
+def test_checkpoints_are_written_when_they_are_due_and_the_oldest_removed(
     quick: Config, tmp_path: Path
 ) -> None:
-    config = quick.with_changes(training={"epochs": 7}, checkpoints={"every_epochs": 2, "keep": 2})
-    written: list[Path] = []
+    config = quick.with_changes(
+        training={"epochs": 40}, checkpoints={"time_share": 0.5, "every_s": 0.001, "keep": 2}
+    )
+    written: list[int] = []
 
     def watch(report: Report) -> None:
         if isinstance(report, CheckpointWritten):
-            written.append(report.path)
+            written.append(report.step)
 
     train(config, tmp_path / "run", [watch])
-    assert [path.stem for path in written] == [
-        "step-00000088",
-        "step-00000176",
-        "step-00000264",
-        "step-00000308",
-    ]
+    assert len(written) > 2
+    assert written == sorted(set(written))
+    assert written[-1] == 40 * 44
     kept = sorted(path.stem for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert kept == ["step-00000264", "step-00000308"]
+    assert kept == [f"step-{step:08d}" for step in written[-2:]]
+
+
+def test_with_no_share_of_the_time_only_the_final_state_is_written(
+    quick: Config, tmp_path: Path
+) -> None:
+    config = quick.with_changes(checkpoints={"time_share": 0, "every_s": 0.001})
+    train(config, tmp_path / "run")
+    (path,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert path.stem == "step-00000088"
 
 
 def test_without_a_directory_nothing_is_written(
@@ -148,17 +162,24 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_nothing_of_it(
         network={"activation": "relu", "output": "identity"},
         training={"learning_rate": 1e6, "epochs": 5},
     )
-    with pytest.raises(DivergedError, match=r"the loss is (nan|inf) in epoch 1 \(steps 1 to 44\)"):
+    with pytest.raises(DivergedError) as caught:
         train(config, tmp_path / "run")
+    assert re.fullmatch(
+        r"training diverged in step \d+: the (gradient of shard \d is not finite in|update of)"
+        r" the (weights|biases) of layer [12]( is not finite)?; lower training.learning_rate,"
+        r" now 1e\+06",
+        str(caught.value),
+    )
     assert not (tmp_path / "run").exists()
 
 
 class Ending:
-    """A local cluster that fails after the first epoch."""
+    """A local cluster from which another message comes than the end of the second epoch."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Cluster, message: DriverMessage) -> None:
+        self._cluster, self._message = cluster, message
         self._epochs = 0
+        self.run_epoch, self.take_snapshot = cluster.run_epoch, cluster.take_snapshot
 
     def __enter__(self) -> "Ending":
         self._cluster.__enter__()
@@ -167,35 +188,73 @@ class Ending:
     def __exit__(self, *error: object) -> None:
         self._cluster.__exit__(None, None, None)
 
-    def run_epoch(self, epoch: object) -> None:
-        self._cluster.run_epoch(epoch)  # type: ignore[arg-type]
-
-    def receive(self) -> DriverMessage:
-        if self._epochs == 1:
-            return Failed("no worker is left; the last, worker-1, died: killed")
-        message = self._cluster.receive()
-        self._epochs += isinstance(message, EpochDone)
-        return message
+    def receive(self, timeout_s: float | None = None) -> Heard | None:
+        heard = self._cluster.receive(timeout_s)
+        if heard and isinstance(heard.message, EpochDone):
+            self._epochs += 1
+            if self._epochs == 2:
+                return heard._replace(message=self._message)
+        return heard
 
 
 @pytest.fixture
-def failing_after_one_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+def ending(monkeypatch: pytest.MonkeyPatch) -> Callable[[DriverMessage], None]:
     import trainer.driver
 
     build: Callable[[Config, Job], Cluster] = trainer.driver.build_cluster
-    monkeypatch.setattr(
-        "trainer.driver.build_cluster", lambda config, job: Ending(build(config, job))
-    )
+
+    def end_with(message: DriverMessage) -> None:
+        monkeypatch.setattr(
+            "trainer.driver.build_cluster", lambda config, job: Ending(build(config, job), message)
+        )
+
+    return end_with
 
 
-@pytest.mark.usefixtures("failing_after_one_epoch")
-def test_what_was_done_is_kept_when_training_fails(quick: Config, tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="training stopped after step 44: no worker") as caught:
-        train(quick, tmp_path / "run")
+def test_what_was_done_is_kept_when_training_fails_and_the_way_on_is_named(
+    ending: Callable[[DriverMessage], None], quick: Config, tmp_path: Path
+) -> None:
+    ending(Failed("no worker is left; the last, worker-1, died: killed"))
+    config = quick.with_changes(checkpoints={"every_s": 3600})
+    with pytest.raises(ClusterError, match=r"training stopped after step \d+: no worker") as caught:
+        train(config, tmp_path / "run")
     kept = tmp_path / "run" / "checkpoints" / "step-00000044.safetensors"
-    assert caught.value.__notes__ == [f"epoch 1 is kept: {kept}"]
-    assert load_checkpoint(kept).epoch == 1
+    assert caught.value.__notes__ == [
+        f"step 44 is kept: {kept}; go on with: everstep resume {tmp_path / 'run'}"
+    ]
+    assert load_checkpoint(kept).epoch == 0
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        # 64-30-10: layer 1 has 1,920 weights and 30 biases, layer 2 300 weights and 10 biases.
+        (NotFinite(70, 3, 0), "the gradient of shard 3 is not finite in the weights of layer 1"),
+        (NotFinite(70, 0, 1920), "the gradient of shard 0 is not finite in the biases of layer 1"),
+        (NotFinite(70, 0, 1950), "the gradient of shard 0 is not finite in the weights of layer 2"),
+        (NotFinite(70, -1, 2259), "the update of the biases of layer 2 is not finite"),
+        (NotFinite(70, 5, -1), "the loss of shard 5 is not finite"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_placed_and_what_was_before_is_kept(
+    found: NotFinite,
+    line: str,
+    ending: Callable[[DriverMessage], None],
+    quick: Config,
+    tmp_path: Path,
+) -> None:
+    ending(found)
+    with pytest.raises(DivergedError) as caught:
+        train(quick.with_changes(checkpoints={"every_s": 3600}), tmp_path / "run")
+    # Steps count from 0 in messages and from 1 for people: 70 are done, the 71st is not.
+    assert str(caught.value) == (
+        f"training diverged in step 71: {line}; lower training.learning_rate, now 3"
+    )
+    kept = tmp_path / "run" / "checkpoints" / "step-00000044.safetensors"
+    assert caught.value.__notes__ == [
+        f"step 44 is kept: {kept}; resumed from it, the training would diverge again"
+    ]
 
 
 def test_an_interrupt_before_the_first_epoch_leaves_nothing(quick: Config, tmp_path: Path) -> None:
