@@ -306,7 +306,13 @@ def test_a_run_of_one_process_goes_on_upon_ray_and_the_other_way(
 ) -> None:
     run = cut_short(everstep.directory / "run")
     process = everstep.start("resume", "run", "--set", "cluster.kind=ray")
-    wait_for(lambda: any(e["event"] == "snapshot_written" for e in whole_events(run)[-1:]), process)
+
+    def joined() -> bool:
+        events = whole_events(run)
+        began = [i for i, e in enumerate(events) if e["event"] == "resumed"]
+        return bool(began) and any(e["event"] == "assigned" for e in events[began[0] :])
+
+    wait_for(joined, process)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=DEADLINE_S)
     if process.returncode != 0:  # it may have been quicker than the signal
