@@ -88,5 +88,6 @@ def wait_for(condition: Callable[[], Found], process: subprocess.Popen[str]) -> 
 
 
 def two_workers(directory: Path) -> list[dict[str, Any]]:
-    joined = [e for e in events_of(directory) if e["event"] == "joined"]
+    events = (e for e in events_of(directory) if e["event"] == "joined")
+    joined = [e for e in events if e["worker"].startswith("worker-")]
     return joined if len(joined) == 2 else []

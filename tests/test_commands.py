@@ -66,7 +66,11 @@ def test_a_killed_worker_changes_no_byte_and_is_written_down(everstep: Everstep)
     assert f"{joined[1]['worker']} died: connection" in errors
     result = result_of(directory)
     assert result["deaths"] == 1
-    assert len(result["stalls_s"]) == 1
+    # At least: on a busy machine others are late too.
+    assert len(result["stalls_s"]) >= 1
+    deaths = [recovery for recovery in result["recoveries"] if recovery["event"] == "died"]
+    assert [recovery["name"] for recovery in deaths] == [joined[1]["worker"]]
+    assert result["repeated_steps"] == 0
     undisturbed = everstep.run("train", *LOCAL, *longer, "undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr
     assert result["digest"] == result_of(everstep.directory / "undisturbed")["digest"]
@@ -88,7 +92,8 @@ def test_no_process_is_left_when_training_is_stopped(
     everstep.wait_until_alone()
     if stop == signal.SIGINT:
         assert process.returncode == 130
-        assert "everstep: stopped by Ctrl-C\neverstep: epoch " in errors
+        assert "everstep: stopped by Ctrl-C\neverstep: step " in errors
+        assert errors.endswith("go on with: everstep resume run\n")
         assert "Traceback" not in errors
         assert list((everstep.directory / "run" / "checkpoints").iterdir())
 
@@ -111,7 +116,7 @@ def test_no_process_is_left_after_an_error_and_the_error_is_one_line(everstep: E
     everstep.wait_until_alone()
     assert done.returncode == 1
     problem, kept = done.stderr.splitlines()[-2:]
-    assert problem.startswith("everstep: training diverged: the loss is ")
+    assert problem.startswith("everstep: training diverged in step ")
     assert kept == "everstep: no epoch was finished; nothing is kept"
     assert "Traceback" not in done.stderr
 
