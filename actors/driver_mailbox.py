@@ -5,21 +5,27 @@ checkpoint, so it has a thread of its own. What is for the driver waits in `inbo
 """
 
 import threading
+import time
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, cast
 
+from actors.cluster import Heard
 from actors.coordinator import Coordinator
-from actors.endpoint import Address, Endpoint
-from actors.messages import (
-    DRIVER,
-    SERVER,
-    Down,
+from actors.endpoint import Endpoint
+from actors.messages import DRIVER, Stop
+from actors.orders import (
+    CLUSTER,
+    Begin,
+    Died,
     DriverMessage,
+    Envelope,
     Failed,
-    Hello,
+    Joined,
+    Kill,
     Message,
-    NotStarted,
-    Stop,
+    Start,
+    Tick,
 )
 
 _WAIT_S: Final = 0.25
@@ -27,27 +33,33 @@ _JOIN_S: Final = 5.0
 
 
 class DriverMailbox:
-    """`start` it, `send`, read `inbox`, `stop` it."""
+    """`start` it, `tell` the coordinator, read `inbox`, `stop` it."""
 
-    def __init__(self, endpoint: Endpoint, coordinator: Coordinator) -> None:
-        self.inbox: SimpleQueue[DriverMessage] = SimpleQueue()
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        coordinator: Coordinator,
+        obey: Callable[[Start | Kill], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`obey` carries the coordinator's orders out, in this mailbox's thread, at once."""
+        self.inbox: SimpleQueue[Heard] = SimpleQueue()
         self.address = endpoint.address
+        self.processes: dict[str, Joined] = {}  # of all living actors
         self._endpoint = endpoint
         self._coordinator = coordinator
+        self._obey = obey
+        self._clock = clock
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="everstep-links", daemon=True)
 
-    def start(self, server: Address, hello: Hello) -> None:
-        """Link to the server, then receive in the background."""
-        self._endpoint.connect(SERVER, server, hello)
+    def start(self) -> None:
+        """Let the coordinator begin, in the background."""
+        self.tell(Begin())
         self._thread.start()
 
-    def send(self, name: str, message: Message) -> None:
-        """From any thread, without waiting."""
-        self._endpoint.posts.put(name, message)
-
     def tell(self, message: Message) -> None:
-        """Let the coordinator or the driver know something; from any thread."""
+        """Let the coordinator know something; from any thread, without waiting."""
         self._endpoint.posts.put(None, message)
 
     def stop(self) -> None:
@@ -62,23 +74,32 @@ class DriverMailbox:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                for message in self._endpoint.receive(_WAIT_S):
-                    self._handle(message)
+                received = self._endpoint.receive(_WAIT_S)
+                for message in [Tick(self._clock()), *received]:
+                    for envelope in self._coordinator.handle(message):
+                        self._deliver(envelope)
         except Exception as error:  # whatever it is, the driver must not wait for ever
-            self.inbox.put(Failed(f"the coordinator crashed: {error!r}"))
+            self._put(Failed(f"the coordinator crashed: {error!r}"))
         finally:
             for name in self._endpoint.names():
                 self._endpoint.send(name, Stop())
             self._endpoint.close("the driver stopped")
 
-    def _handle(self, message: Message) -> None:
-        """Who is there is the coordinator's affair; whatever else comes is the driver's."""
-        if isinstance(message, Down) and self._endpoint.close_link(message.name, message.reason):
-            return  # the server lost it; the end of this link follows as a Down of its own
-        membership = isinstance(message, Hello | Down | NotStarted)
-        envelopes = self._coordinator.handle(message) if membership else [(DRIVER, message)]
-        for address, reply in envelopes:
-            if address == DRIVER:
-                self.inbox.put(cast(DriverMessage, reply))
-            else:
-                self._endpoint.send(address, reply)
+    def _deliver(self, envelope: Envelope) -> None:
+        address, message = envelope
+        if address == DRIVER:
+            self._put(cast(DriverMessage, message))
+        elif address == CLUSTER:
+            order = cast(Start | Kill, message)
+            if isinstance(order, Kill):
+                self._endpoint.close_link(order.name, "killed")
+            self._obey(order)
+        else:
+            self._endpoint.send(address, message)
+
+    def _put(self, message: DriverMessage) -> None:
+        if isinstance(message, Joined):
+            self.processes[message.name] = message
+        elif isinstance(message, Died):
+            self.processes.pop(message.name, None)
+        self.inbox.put(Heard(self._clock(), message))

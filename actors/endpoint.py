@@ -14,13 +14,15 @@ from actors.buffers import ArrayPool
 from actors.errors import EverstepError, LinkError
 from actors.handshake import Role
 from actors.links import Link
-from actors.messages import Down, Exit, Hello, Message, RemoteMessage
+from actors.messages import Exit, Hello, Refused, RemoteMessage
+from actors.orders import Down, Message
 from actors.posts import Posts
 
 Address = tuple[str, int]
 
 _STRANGERS: Final = 64  # connections that have not yet said who they are
 _CHECK_EVERY_S: Final = 0.25
+_PATIENCE: Final = 4  # a fourth of the link timeout is enough to connect
 
 
 class Endpoint:
@@ -41,7 +43,7 @@ class Endpoint:
             host: listen on a free port of this address; None: nobody connects to this actor.
             array_bound_bytes: the most that one frame's arrays may take.
             link_timeout_s: a peer that accepts nothing, or does not prove itself, for so
-                long is `Down`. Longer than a worker computes at a stretch.
+                long is `Down`.
         """
         self._key = key
         self._array_bound_bytes = array_bound_bytes
@@ -51,6 +53,7 @@ class Endpoint:
         self._named: dict[str, Link] = {}
         self._strangers: dict[Link, None] = {}
         self._inbox: list[Message] = []
+        self._refused, self._refused_why = 0, ""
         self._checked_s = clock()
         self._closed = False
         self._selector = selectors.DefaultSelector()
@@ -68,9 +71,12 @@ class Endpoint:
         return host, port
 
     def connect(self, name: str, address: Address, hello: Hello) -> None:
-        """Open a link to `name` and say `hello`; failure comes as a `Down`."""
+        """Open a link to `name`, in place of an older one; failure comes as a `Down`."""
+        if (older := self._named.pop(name, None)) is not None:
+            self._close(older, "another link takes its place")
         try:
-            connection = socket.create_connection(address, timeout=self._link_timeout_s)
+            patience_s = self._link_timeout_s / _PATIENCE
+            connection = socket.create_connection(address, timeout=patience_s)
         except OSError as error:
             self._inbox.append(Down(name, f"can not connect to {address[0]}:{address[1]}: {error}"))
             return
@@ -201,7 +207,9 @@ class Endpoint:
             return
         self._selector.unregister(link.connection)
         link.close()
-        self._strangers.pop(link, None)
+        if link in self._strangers:
+            del self._strangers[link]
+            self._refused, self._refused_why = self._refused + 1, reason
         if link.name is not None and self._named.get(link.name) is link:
             del self._named[link.name]
             self._inbox.append(Down(link.name, reason))
@@ -222,6 +230,9 @@ class Endpoint:
         if now_s - self._checked_s < _CHECK_EVERY_S:
             return
         self._checked_s = now_s
+        if self._refused:
+            self._inbox.append(Refused(self._refused, self._refused_why))
+            self._refused = 0
         limit_s = self._link_timeout_s
         for link in list(self._links()):
             since_s = link.waiting_since_s

@@ -14,7 +14,8 @@ from typing import Final
 from actors.buffers import ArrayPool
 from actors.errors import LinkError
 from actors.handshake import Handshake, Role
-from actors.messages import Message, RemoteMessage
+from actors.messages import RemoteMessage, Weights
+from actors.orders import Message
 from actors.wire import Decoder, encode
 
 Bytes = bytes | memoryview
@@ -42,7 +43,7 @@ class Link:
         self.waiting_since_s: float | None = None  # the peer accepts nothing since then
         self.exit_reason: str | None = None
         self._outgoing: deque[Bytes] = deque()
-        self._held: list[Message] = []  # to be sent once the peer is proven
+        self._held: deque[Message] = deque()  # until the peer is proven, and takes what is sent
         self._decoder = Decoder(0, pool)
         self._handshake = Handshake(key, role, self._outgoing.append)
 
@@ -75,11 +76,13 @@ class Link:
         self._decoder.array_bound_bytes = bound_bytes
 
     def send(self, message: Message, now_s: float) -> None:
-        """Queue the message and write what goes without waiting."""
-        if not self.proven:
-            self._held.append(message)
-            return
-        self._outgoing += encode(message)
+        """Queue the message and write what goes without waiting.
+
+        Of weights only the newest wait: a peer that is slow or stopped costs no more memory.
+        """
+        if isinstance(message, Weights) and self._held:
+            self._held = deque(held for held in self._held if not isinstance(held, Weights))
+        self._held.append(message)
         self.flush(now_s)
 
     def close(self) -> None:
@@ -90,8 +93,10 @@ class Link:
         self._held.clear()
 
     def flush(self, now_s: float) -> None:
-        """Write what the kernel takes."""
-        while self._outgoing:
+        """Write what the kernel takes; a message is cut into bytes when its turn comes."""
+        while self._outgoing or (self._held and self.proven):
+            if not self._outgoing:
+                self._outgoing += encode(self._held.popleft())
             pieces = [self._outgoing[i] for i in range(min(len(self._outgoing), _PIECES_PER_WRITE))]
             try:
                 sent = self.connection.sendmsg(pieces)
@@ -122,15 +127,7 @@ class Link:
             if (message := reader.advance(count)) is not None:
                 yield message
             elif isinstance(reader, Handshake):
-                self._handshake_moved(now_s)
-
-    def _handshake_moved(self, now_s: float) -> None:
-        """Send this side's answer; what was held back follows once the peer is proven."""
-        if self.proven:
-            for message in self._held:
-                self._outgoing += encode(message)
-            self._held.clear()
-        self.flush(now_s)
+                self.flush(now_s)  # this side's answer, and what was held back until the proof
 
     def _drop(self, sent: int) -> None:
         """Forget the first `sent` bytes of the queue."""

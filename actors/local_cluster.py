@@ -8,22 +8,25 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Self
+from typing import Self, cast
 
-from actors.cluster import Job, one_blas_thread
+from actors.cluster import Heard, Job, one_blas_thread
 from actors.coordinator import Coordinator
 from actors.errors import ClusterError
-from actors.messages import (
-    DRIVER,
-    SERVER,
+from actors.messages import DRIVER, SERVER, Hello, Late, RunEpoch, TakeSnapshot
+from actors.names import slot_of
+from actors.orders import (
+    CLUSTER,
+    Begin,
+    Connect,
     DriverMessage,
     Envelope,
-    Hello,
     Message,
-    RunEpoch,
+    Start,
     Tick,
 )
 from actors.parameter_server import ParameterServer
+from actors.supervisor import Crew
 from actors.worker import Worker
 
 _COORDINATOR = "coordinator"
@@ -36,46 +39,75 @@ class LocalCluster:
     def __init__(
         self, job: Job, worker_count: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._clock = clock
+        self._job, self._clock = job, clock
         self._queue: deque[Envelope] = deque()
-        self._inbox: deque[DriverMessage] = deque()
-        shard_count = len(job.shards)
+        self._inbox: deque[Heard] = deque()
+        crew = Crew(worker_count, worker_count)
         self._cores: dict[str, Coordinator | ParameterServer | Worker] = {
-            _COORDINATOR: Coordinator(shard_count, ()),
-            SERVER: ParameterServer(
-                job.optimizer, shard_count, job.parameters, job.optimizer_state, job.step
-            ),
+            _COORDINATOR: Coordinator(crew, len(job.shards), job.state)
         }
-        for i in range(worker_count):
-            hello = Hello(f"worker-{i}", "localhost", os.getpid())
-            self._cores[hello.name] = Worker(job.objective, shard_count, job.shards.__getitem__)
-            self._queue += [(_COORDINATOR, hello), (SERVER, hello)]
 
     def __enter__(self) -> Self:
         one_blas_thread.__enter__()
+        self._queue.append((_COORDINATOR, Begin()))
         return self
 
     def __exit__(self, *error: object) -> None:
         one_blas_thread.__exit__(*error)
 
     def run_epoch(self, epoch: RunEpoch) -> None:
-        self._queue.append((SERVER, epoch))
+        self._queue.append((_COORDINATOR, epoch))
 
-    def receive(self) -> DriverMessage:
+    def take_snapshot(self) -> None:
+        self._queue.append((_COORDINATOR, TakeSnapshot()))
+
+    def signal(self, name: str, number: int) -> bool:  # noqa: ARG002
+        """The actors have no processes of their own."""
+        return False
+
+    def receive(self, timeout_s: float | None = None) -> Heard | None:
+        until_s = None if timeout_s is None else self._clock() + timeout_s
         while not self._inbox:
+            if until_s is not None and self._clock() >= until_s:
+                return None
             if not self._queue:
                 raise ClusterError("local cluster: no message is left and the driver waits")
-            self._deliver((SERVER, Tick(self._clock())))
+            now_s = self._clock()
+            for name in (_COORDINATOR, SERVER):
+                self._deliver(name, Tick(now_s))
             for _ in range(min(len(self._queue), _TICK_EVERY)):
-                self._deliver(self._queue.popleft())
+                self._deliver(*self._queue.popleft())
         return self._inbox.popleft()
 
-    def _deliver(self, envelope: Envelope) -> None:
-        for address, message in self._cores[envelope[0]].handle(envelope[1]):
-            self._post(address, message)
+    def _deliver(self, receiver: str, message: Message) -> None:
+        if (core := self._cores.get(receiver)) is None:
+            return
+        for address, reply in core.handle(message):
+            self._post(receiver, address, reply)
 
-    def _post(self, address: str, message: Message) -> None:
-        if address == DRIVER:
-            self._inbox.append(message)  # type: ignore[arg-type]  # only these go to the driver
+    def _post(self, sender: str, address: str, message: Message) -> None:
+        match message:
+            case Start() | Connect() if address == CLUSTER:
+                self._obey(message)
+            case Late():
+                pass  # one thread: nobody else would be sooner
+            case _ if address == DRIVER and sender == _COORDINATOR:
+                self._inbox.append(Heard(self._clock(), cast(DriverMessage, message)))
+            case _:
+                self._queue.append((_COORDINATOR if address == DRIVER else address, message))
+
+    def _obey(self, order: Start | Connect) -> None:
+        """Start an actor, or link one to the server: a Hello does it."""
+        if isinstance(order, Connect):
+            self._queue.append((order.name, order.hello))
+            return
+        job, shard_count = self._job, len(self._job.shards)
+        hello = Hello(order.name, "localhost", os.getpid())
+        if slot_of(order.name) == SERVER:
+            state = order.state or job.state
+            core = ParameterServer(order.name, job.optimizer, shard_count, state)
+            self._cores[SERVER] = core
         else:
-            self._queue.append((address, message))
+            fetch = job.shards.__getitem__
+            self._cores[order.name] = Worker(hello, job.objective, shard_count, fetch)
+        self._queue.append((_COORDINATOR, hello))

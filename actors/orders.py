@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from actors.messages import (
     EpochDone,
+    Hello,
     NotFinite,
     Progress,
     Refused,
@@ -72,11 +73,12 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """An actor's wish: link me to `name`, who listens there."""
+    """An actor's wish: link me to `name`, who listens there, and say `hello`."""
 
     name: str
     host: str
     port: int
+    hello: Hello
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,14 @@ class Joined:
     name: str
     host: str
     process_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An actor has not come up in time: training begins without it, it may join later."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +157,7 @@ class Failed:
 
 DriverMessage: TypeAlias = (
     Snapshot | EpochDone | Progress | Stall | Repeated | NotFinite | Refused
-    | Ready | Joined | Died | Restarting | Suspected | Assigned | Failed
+    | Ready | Joined | Missing | Died | Restarting | Suspected | Assigned | Failed
 )  # fmt: skip
 Message: TypeAlias = (
     RemoteMessage | DriverMessage | Tick | Begin | Down | Ended | Start | Kill | Connect | Leave

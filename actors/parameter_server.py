@@ -6,24 +6,34 @@ matter who computes what, how often, or in which order it arrives. It knows no s
 clock of its own and no Ray. Next: `reduction.py`, `coordinator.py`.
 """
 
+import math
+
 from actors.buffers import ArrayPool
 from actors.errors import ProtocolError
+from actors.finite import first_not_finite
 from actors.messages import (
     DRIVER,
-    Down,
     Dx,
-    Envelope,
     EpochDone,
     Hello,
-    Message,
+    Late,
+    NotFinite,
+    Ping,
+    Pong,
     Progress,
+    Refused,
+    Repeated,
     RunEpoch,
+    Snapshot,
     Stall,
-    Tick,
+    Stop,
+    TakeSnapshot,
     Vector,
     Weights,
 )
 from actors.objectives import Optimizer
+from actors.orders import CLUSTER, Down, Envelope, Leave, Message, Tick
+from actors.pace import Pace
 from actors.reduction import Node, Partial, Reduction, Tree
 
 _PROGRESS_EVERY_S = 0.2
@@ -32,32 +42,27 @@ _PROGRESS_EVERY_S = 0.2
 class ParameterServer:
     """Answers `Dx` with the next `Weights` once every shard of the step is in."""
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        shard_count: int,
-        parameters: Vector,
-        optimizer_state: Vector,
-        step: int = 0,
-    ) -> None:
-        """Start from the state after `step` steps. The arrays are read, never written."""
+    def __init__(self, name: str, optimizer: Optimizer, shard_count: int, state: Snapshot) -> None:
+        """Go on from `state`. Its arrays are read, never written."""
+        self._name = name
         self._optimizer = optimizer
         self._tree = Tree(shard_count)
-        self._parameters = parameters
-        self._optimizer_state = optimizer_state
-        self._step = step
-        self._until_step = step
+        self._parameters = state.parameters
+        self._optimizer_state = state.optimizer_state
+        self._step = self._until_step = state.step
+        self._epoch = state.epoch
+        self._sample_count = state.sample_count
+        self._loss_sum = state.loss_sum
         self._pool = ArrayPool()
         self._reduction = self._new_reduction()
         self._workers: dict[str, None] = {}  # a set that keeps its order
-        self._epoch = -1
-        self._sample_count = 0
-        self._loss_sum = 0.0
         self._now_s = 0.0
-        self._last_step_s = 0.0
-        self._progress_s = 0.0
-        self._progress_step = step
-        self._stalled: dict[str, float] = {}
+        self._pace = Pace()
+        self._stalled_since_s: float | None = None
+        self._progress_s = -math.inf
+        self._progress_step = state.step
+        self._seen_step = state.step  # the newest that a worker has had from any server
+        self._repeated = 0
 
     def handle(self, message: Message) -> list[Envelope]:
         match message:
@@ -65,11 +70,24 @@ class ParameterServer:
                 return self._dx(message)
             case RunEpoch(epoch, until_step):
                 return self._run_epoch(epoch, until_step)
-            case Hello(name) if name != DRIVER:
+            case TakeSnapshot():
+                return [(DRIVER, Snapshot(*self._state()))]
+            case Hello(name, step=step):
                 self._workers[name] = None
+                self._seen_step = max(self._seen_step, step)
                 return [(name, self._weights())] if self._is_running else []
-            case Down(name) if name != DRIVER:
-                return self._down(message)
+            case Down(name, reason) if name == DRIVER:
+                return [(CLUSTER, Leave(f"left, because the driver is down: {reason}"))]
+            case Down(name):
+                self._workers.pop(name, None)
+                self._stalled()
+                return []
+            case Stop():
+                return [(CLUSTER, Leave("left in order"))]
+            case Ping():
+                return [(DRIVER, Pong(self._name))]
+            case Refused():
+                return [(DRIVER, message)]
             case Tick(now_s):
                 return self._tick(now_s)
             case _:
@@ -82,9 +100,10 @@ class ParameterServer:
     def _run_epoch(self, epoch: int, until_step: int) -> list[Envelope]:
         if until_step <= self._until_step:
             return []  # said twice
+        if epoch != self._epoch:  # else a restored server goes on in the middle
+            self._sample_count, self._loss_sum = 0, 0.0
         self._epoch, self._until_step = epoch, until_step
-        self._sample_count, self._loss_sum = 0, 0.0
-        self._last_step_s = self._now_s
+        self._pace.begin(self._now_s)
         return self._broadcast()
 
     def _dx(self, dx: Dx) -> list[Envelope]:
@@ -106,19 +125,24 @@ class ParameterServer:
             )
 
     def _finish_step(self, total: Partial) -> list[Envelope]:
-        self._update(total)
         self._reduction = self._new_reduction()
+        if (index := self._update(total)) is not None:
+            self._until_step = self._step  # nothing more is done
+            return [(DRIVER, NotFinite(self._step, -1, index))]
         self._step += 1
         self._sample_count += total.sample_count
         self._loss_sum += total.loss_sum
-        stalls = self._end_stalls()
-        self._last_step_s = self._now_s
+        facts = self._end_stall() + self._count_repeated()
+        self._pace.step(self._now_s)
         if self._is_running:
-            return stalls + self._broadcast()
-        return [*stalls, (DRIVER, self._epoch_done())]
+            return facts + self._broadcast()
+        return [*facts, (DRIVER, EpochDone(*self._state()))]
 
-    def _update(self, total: Partial) -> None:
-        """Write the next state into vectors of its own: the last one may still be on its way."""
+    def _update(self, total: Partial) -> int | None:
+        """Write the next state into vectors of its own: the last one may still be on its way.
+
+        Where the first parameter is that is not finite; then the state stays as it was.
+        """
         parameters = self._pool.take(self._parameters.size, self._parameters.dtype)
         state = self._pool.take(self._optimizer_state.size, self._optimizer_state.dtype)
         self._optimizer.update(
@@ -129,31 +153,51 @@ class ParameterServer:
             out=parameters,
             state_out=state,
         )
-        self._parameters, self._optimizer_state = parameters, state
+        if (index := first_not_finite(parameters)) is None:
+            self._parameters, self._optimizer_state = parameters, state
+        return index
 
-    def _down(self, down: Down) -> list[Envelope]:
-        """The coordinator must know: its own link to that worker may still stand."""
-        self._workers.pop(down.name, None)
-        self._stalled[down.name] = self._last_step_s
-        return [(DRIVER, down)]
+    def _stalled(self) -> None:
+        """Somebody died or is late: the running step lasts since it began."""
+        if self._stalled_since_s is None:
+            self._stalled_since_s = self._pace.began_s
 
-    def _end_stalls(self) -> list[Envelope]:
-        """For each death since the last finished step: how long no step was finished."""
-        ended: list[Envelope] = [
-            (DRIVER, Stall(name, self._step, self._now_s - since_s))
-            for name, since_s in self._stalled.items()
-        ]
-        self._stalled.clear()
-        return ended
+    def _end_stall(self) -> list[Envelope]:
+        if (since_s := self._stalled_since_s) is None:
+            return []
+        self._stalled_since_s = None
+        return [(DRIVER, Stall(self._step, self._now_s - since_s))]
+
+    def _count_repeated(self) -> list[Envelope]:
+        """A restored server tells once how many steps it did that had been done before."""
+        if self._step <= self._seen_step:
+            self._repeated += 1
+            if self._step < self._seen_step and self._is_running:
+                return []
+        repeated, self._repeated = self._repeated, 0
+        return [(DRIVER, Repeated(repeated))] if repeated else []
 
     def _tick(self, now_s: float) -> list[Envelope]:
+        if self._now_s == 0.0:  # the first one: time begins
+            self._pace.begin(now_s)
         self._now_s = now_s
-        due = now_s - self._progress_s >= _PROGRESS_EVERY_S
-        moved = self._step != self._progress_step and self._sample_count > 0
-        if not (due and moved and self._is_running):
+        if not self._is_running:
             return []
-        self._progress_s, self._progress_step = now_s, self._step
-        return [(DRIVER, Progress(self._epoch, self._step, self._sample_count, self._loss_sum))]
+        return self._late() + self._progress()
+
+    def _late(self) -> list[Envelope]:
+        if not self._pace.is_late(self._now_s):
+            return []
+        self._stalled()
+        return [(DRIVER, Late(self._step, self._reduction.missing))]
+
+    def _progress(self) -> list[Envelope]:
+        due = self._now_s - self._progress_s >= _PROGRESS_EVERY_S
+        if not (due and self._step != self._progress_step and self._sample_count > 0):
+            return []
+        self._progress_s, self._progress_step = self._now_s, self._step
+        facts = (self._epoch, self._step, self._sample_count, self._loss_sum)
+        return [(DRIVER, Progress(*facts))]
 
     def _new_reduction(self) -> Reduction:
         size, dtype = self._parameters.size, self._parameters.dtype
@@ -166,12 +210,7 @@ class ParameterServer:
         weights = self._weights()
         return [(name, weights) for name in self._workers]
 
-    def _epoch_done(self) -> EpochDone:
-        return EpochDone(
-            self._epoch,
-            self._step,
-            self._sample_count,
-            self._loss_sum,
-            self._parameters,
-            self._optimizer_state,
-        )
+    def _state(self) -> tuple[int, int, int, float, Vector, Vector]:
+        """The fields of a `Snapshot`."""
+        sums = (self._sample_count, self._loss_sum)
+        return self._epoch, self._step, *sums, self._parameters, self._optimizer_state

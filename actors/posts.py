@@ -4,7 +4,7 @@ import socket
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from actors.messages import Message
+from actors.orders import Message
 
 
 class Posts:

@@ -7,17 +7,18 @@ these processes; nothing here knows how.
 import os
 import time
 import traceback
-from collections.abc import Callable, Collection
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, Protocol
 
 from actors.cluster import one_blas_thread
 from actors.endpoint import Address, Endpoint
-from actors.messages import DRIVER, SERVER, Down, Envelope, Hello, Message, Stop, Tick
-from actors.objectives import Objective, Shard
+from actors.messages import DRIVER, Hello, Snapshot, Weights
+from actors.objectives import Objective, Optimizer, Shard
+from actors.orders import CLUSTER, Connect, Envelope, Leave, Message, Tick
 from actors.parameter_server import ParameterServer
 from actors.worker import Worker
 
-_WAIT_S: Final = 0.25
+_WAIT_S: Final = 0.05
 _REASON_CHARACTERS: Final = 4000
 
 
@@ -35,20 +36,19 @@ class Links(NamedTuple):
 
 
 class ServerProcess:
-    """The parameter server, with a port that the others connect to."""
+    """The parameter server, with a port that the workers connect to."""
 
-    def __init__(self, links: Links, *state: Any) -> None:
-        """`state` is what `ParameterServer` takes."""
-        self._core = ParameterServer(*state)
+    def __init__(
+        self, links: Links, name: str, optimizer: Optimizer, shard_count: int, state: Snapshot
+    ) -> None:
+        self._core = ParameterServer(name, optimizer, shard_count, state)
         self._endpoint = links.endpoint(links.find_host())
+        self._hello = Hello(name, self._endpoint.address[0], os.getpid(), self._endpoint.address[1])
 
-    def address(self) -> Address:
-        """Where the others connect to."""
-        return self._endpoint.address
-
-    def live(self) -> None:
+    def live(self, driver: Address) -> None:
         """Serve until the driver says `Stop` or is gone."""
-        run_actor(self._core, self._endpoint, linked=[DRIVER])
+        self._endpoint.connect(DRIVER, driver, self._hello)
+        run_actor(self._core, self._endpoint)
 
 
 class WorkerProcess:
@@ -63,15 +63,14 @@ class WorkerProcess:
         fetch: Callable[[int], Shard],
     ) -> None:
         one_blas_thread.__enter__()  # for the life of the process
-        self._core = Worker(objective, shard_count, fetch)
         self._hello = Hello(name, links.find_host(), os.getpid())
+        self._core = Worker(self._hello, objective, shard_count, fetch)
         self._endpoint = links.endpoint(None)
 
-    def live(self, server: Address, driver: Address) -> None:
-        """Work until the driver says `Stop`, or until the driver or the server is gone."""
+    def live(self, driver: Address) -> None:
+        """Work until the driver says `Stop` or is gone; the driver tells where the server is."""
         self._endpoint.connect(DRIVER, driver, self._hello)
-        self._endpoint.connect(SERVER, server, self._hello)
-        run_actor(self._core, self._endpoint, linked=[SERVER, DRIVER])
+        run_actor(self._core, self._endpoint)
 
 
 class Core(Protocol):
@@ -80,28 +79,24 @@ class Core(Protocol):
     def handle(self, message: Message) -> list[Envelope]: ...
 
 
-def run_actor(
-    core: Core,
-    endpoint: Endpoint,
-    linked: Collection[str],
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """Run the core until `Stop`, or until one of `linked` is down: then the actor leaves too.
+def run_actor(core: Core, endpoint: Endpoint, clock: Callable[[], float] = time.monotonic) -> None:
+    """Run the core until it wants to leave.
 
     An exception ends the actor; its peers get it as the reason, with its traceback.
     """
     reason = "left in order"
     try:
         while True:
-            messages = endpoint.receive(_WAIT_S)
-            _handle(core, endpoint, Tick(clock()))
-            for message in messages:
-                if isinstance(message, Stop):
-                    return
-                if isinstance(message, Down) and message.name in linked:
-                    reason = f"left, because {message.name} is down: {message.reason}"
-                    return
-                _handle(core, endpoint, message)
+            received = endpoint.receive(_WAIT_S)
+            for message in [Tick(clock()), *without_old_weights(received)]:
+                for address, reply in core.handle(message):
+                    if address != CLUSTER:
+                        endpoint.send(address, reply)
+                    elif isinstance(reply, Connect):
+                        endpoint.connect(reply.name, (reply.host, reply.port), reply.hello)
+                    elif isinstance(reply, Leave):
+                        reason = reply.reason
+                        return
     except BaseException:
         reason = traceback.format_exc()[-_REASON_CHARACTERS:].strip()
         raise
@@ -109,6 +104,12 @@ def run_actor(
         endpoint.close(reason)
 
 
-def _handle(core: Core, endpoint: Endpoint, message: Message) -> None:
-    for address, reply in core.handle(message):
-        endpoint.send(address, reply)
+def without_old_weights(messages: Iterable[Message]) -> list[Message]:
+    """All messages, but of the weights only the last: who slept need not do old steps."""
+    kept: list[Message] = []
+    seen = False
+    for message in reversed([*messages]):
+        if not (isinstance(message, Weights) and seen):
+            kept.append(message)
+        seen = seen or isinstance(message, Weights)
+    return kept[::-1]

@@ -7,34 +7,27 @@ The messages of a step do not travel through Ray: see `endpoint.py`.
 import logging
 import math
 import os
+import signal
 import socket
-import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from concurrent.futures import Future, wait
+from contextlib import ExitStack, suppress
 from functools import partial
 from queue import Empty
 from typing import Any, Final, Self
 
-from actors.cluster import Job
+from actors.cluster import Heard, Job
 from actors.coordinator import Coordinator
 from actors.driver_mailbox import DriverMailbox
 from actors.errors import ClusterError
 from actors.handshake import new_key
 from actors.interrupts import deferred_interrupts
-from actors.messages import (
-    DRIVER,
-    SERVER,
-    Died,
-    Down,
-    DriverMessage,
-    Failed,
-    Hello,
-    Joined,
-    NotStarted,
-    RunEpoch,
-)
+from actors.messages import SERVER, RunEpoch, TakeSnapshot
+from actors.names import slot_of
 from actors.objectives import Shard
+from actors.orders import Ended, Failed, Kill, Missing, Ready, Start
 from actors.processes import Links, ServerProcess, WorkerProcess
+from actors.supervisor import Crew
 
 # A death is told in one line, by the coordinator; Ray would print a paragraph on top of it.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
@@ -43,35 +36,26 @@ import ray
 
 _Handle = Any  # a Ray actor handle: its methods are made when it runs
 
-_POLL_S: Final = 0.2
 _LEAVE_S: Final = 2.0
 _PROBE_S: Final = 5.0
+_SIGNAL_S: Final = 10.0
 
 
 class RayCluster:
-    """One server actor and `worker_count` worker actors on a private Ray or on a cluster."""
+    """A server actor and worker actors, on a private Ray or on a cluster."""
 
-    def __init__(
-        self,
-        job: Job,
-        worker_count: int,
-        address: str | None = None,
-        link_timeout_s: float = 10.0,
-        start_timeout_s: float = 60.0,
-    ) -> None:
+    def __init__(self, job: Job, crew: Crew, address: str | None = None) -> None:
         """Nothing is started before the `with` block.
 
         Args:
             address: of the Ray cluster to join. None: RAY_ADDRESS, else a private Ray, never
                 one that happens to run here; `local`: a private Ray in any case. After a
                 `ray.init` of the caller's, that Ray is used and left running.
-            link_timeout_s, start_timeout_s: how long peers, and workers, may take.
         """
-        self._job, self._address = job, address
-        self._names = [f"worker-{i}" for i in range(worker_count)]
-        self._link_timeout_s, self._start_timeout_s = link_timeout_s, start_timeout_s
-        self._early: list[DriverMessage] = []
-        self._lives: dict[ray.ObjectRef[None], str] = {}  # each actor's `live` call: its life
+        self._job, self._crew, self._address = job, crew, address
+        self._early: list[Heard] = []
+        self._actors: dict[str, _Handle] = {}
+        self._lives: list[Future[None]] = []  # each actor's `live` call: its life
         self._exits = ExitStack()
 
     def __enter__(self) -> Self:
@@ -91,102 +75,91 @@ class RayCluster:
             self._exits.close()
 
     def run_epoch(self, epoch: RunEpoch) -> None:
-        self._mailbox.send(SERVER, epoch)
+        self._mailbox.tell(epoch)
 
-    def receive(self) -> DriverMessage:
-        return self._early.pop(0) if self._early else self._mailbox.inbox.get()
+    def take_snapshot(self) -> None:
+        self._mailbox.tell(TakeSnapshot())
+
+    def receive(self, timeout_s: float | None = None) -> Heard | None:
+        if self._early:
+            return self._early.pop(0)
+        try:
+            return self._explained(self._mailbox.inbox.get(timeout=timeout_s))
+        except Empty:
+            return None
+
+    def signal(self, name: str, number: int) -> bool:
+        if (process := self._mailbox.processes.get(name)) is None:
+            return False
+        return _signal(process.host, process.process_id, number, self._links.find_host())
 
     def _start(self) -> None:
         find_host = _node_host
         if not ray.is_initialized():
             self._exits.callback(ray.shutdown)
             with deferred_interrupts():
-                find_host = _init(self._address, len(self._names))
-        bound = self._job.array_bound_bytes
-        self._links = Links(new_key(), find_host, bound, self._link_timeout_s)
-        endpoint = self._links.endpoint(find_host())
-        self._mailbox = DriverMailbox(endpoint, Coordinator(len(self._job.shards), self._names))
-        self._exits.callback(self._mailbox.stop)
-        server, workers = self._create_actors()
-        self._exits.callback(self._end_actors, [server, *workers.values()])
-        self._link(server, workers)
-        self._await_workers()
-
-    def _create_actors(self) -> tuple[_Handle, dict[str, _Handle]]:
-        """All at once: each takes about a second to start."""
-        job, shard_count = self._job, len(self._job.shards)
-        state = (job.parameters, job.optimizer_state, job.step)
-        server = _create(ServerProcess, 0, self._links, job.optimizer, shard_count, *state)
+                find_host = _init(self._address, self._crew.min_workers)
+        job, bound = self._job, self._job.array_bound_bytes
+        self._links = Links(new_key(), find_host, bound, self._crew.link_timeout_s)
         # The shards go into the object store once; the workers get references.
-        fetch = partial(_fetch, [ray.put(shard) for shard in job.shards])
-        return server, {
-            name: _create(WorkerProcess, 1, self._links, name, job.objective, shard_count, fetch)
-            for name in self._names
-        }
+        self._fetch = partial(_fetch, [ray.put(shard) for shard in job.shards])
+        coordinator = Coordinator(self._crew, len(job.shards), job.state)
+        self._mailbox = DriverMailbox(self._links.endpoint(find_host()), coordinator, self._obey)
+        self._exits.callback(self._end_actors)
+        self._mailbox.start()
+        while not self._early or not isinstance(self._early[-1].message, Ready | Failed):
+            self._early.append(self._explained(self._mailbox.inbox.get()))
 
-    def _link(self, server: _Handle, workers: dict[str, _Handle]) -> None:
-        """Everybody links to the server and to the coordinator."""
+    def _obey(self, order: Start | Kill) -> None:
+        """Start an actor's process, which takes a second or more in the background; or end it."""
+        if isinstance(order, Kill):
+            self.signal(order.name, signal.SIGKILL)  # a stopped process hears nobody else
+            self._kill(order.name)
+            return
+        job, shard_count = self._job, len(self._job.shards)
         try:
-            address = ray.get(server.address.remote(), timeout=self._start_timeout_s)
-        except ray.exceptions.GetTimeoutError:
-            raise ClusterError(f"the parameter server {self._no_start()}") from None
-        except ray.exceptions.RayError as error:
-            raise ClusterError(f"the parameter server died: {_cause(error)}") from error
-        self._lives[server.live.remote()] = SERVER
-        self._mailbox.start(address, Hello(DRIVER, self._links.find_host(), os.getpid()))
-        for name, worker in workers.items():
-            self._lives[worker.live.remote(address, self._mailbox.address)] = name
-
-    def _await_workers(self) -> None:
-        """Until every worker has said Hello, has died, or the time is up."""
-        missing = set(self._names)
-        until_s = time.monotonic() + self._start_timeout_s
-        while missing:
-            try:
-                message = self._mailbox.inbox.get(timeout=_POLL_S)
-            except Empty:
-                self._tell_deaths()
-                if time.monotonic() > until_s:
-                    self._tell_late(missing)
-                continue
-            self._early.append(message)
-            if isinstance(message, Joined | Died):
-                missing.discard(message.name)
-            elif isinstance(message, Failed):
-                return  # the driver will read it
-
-    def _tell_deaths(self) -> None:
-        """Who dies before it has a link can not be seen on one: Ray tells."""
-        over, _ = ray.wait([*self._lives], num_returns=len(self._lives), timeout=0)
-        for life in over:
-            name = self._lives.pop(life)
-            try:
-                ray.get(life)
-            except ray.exceptions.RayError as error:
-                reason = _cause(error)
+            if slot_of(order.name) == SERVER:
+                state = (shard_count, order.state)
+                actor = _create(ServerProcess, 0, self._links, order.name, job.optimizer, *state)
             else:
-                reason = "left before it was linked"
-            self._mailbox.tell((Down if name == SERVER else NotStarted)(name, reason))
+                data = (shard_count, self._fetch)
+                actor = _create(WorkerProcess, 1, self._links, order.name, job.objective, *data)
+            life = actor.live.remote(self._mailbox.address).future()
+        except ray.exceptions.RayError as error:
+            self._mailbox.tell(Ended(order.name, _cause(error)))
+            return
+        self._actors[order.name] = actor
+        self._lives.append(life)
+        life.add_done_callback(partial(self._ended, order.name))
 
-    def _tell_late(self, names: set[str]) -> None:
-        """Training goes on without them; who comes later is welcome."""
-        for name in sorted(names):
-            self._mailbox.tell(NotStarted(name, self._no_start()))
+    def _ended(self, name: str, life: "Future[None]") -> None:
+        """Who dies before it has a link can not be seen on one: Ray tells."""
+        error = life.exception()
+        reason = _cause(error) if isinstance(error, Exception) else "left before it was linked"
+        self._mailbox.tell(Ended(name, reason))
 
-    def _no_start(self) -> str:
-        asked, cpus = len(self._names), ray.cluster_resources().get("CPU", 0)
-        return (
-            f"did not start within {self._start_timeout_s:g} s; {asked} workers ask for"
-            f" 1 CPU each, the cluster has {cpus:g}; see cluster.start_timeout_s"
-        )
+    def _kill(self, name: str) -> None:
+        with suppress(ray.exceptions.RayError):
+            ray.kill(self._actors.pop(name))
 
-    def _end_actors(self, actors: Sequence[_Handle]) -> None:
+    def _end_actors(self) -> None:
         """Ask them to leave; end those that do not."""
         self._mailbox.stop()
-        if self._lives:
-            ray.wait([*self._lives], num_returns=len(self._lives), timeout=_LEAVE_S)
-        for actor in actors:
-            ray.kill(actor)
+        wait(self._lives, timeout=_LEAVE_S)
+        for name in [*self._actors]:
+            self._kill(name)
+
+    def _explained(self, heard: Heard) -> Heard:
+        """Who asks for what, and what there is, when an actor is missing."""
+        message = heard.message
+        if not isinstance(message, Missing):
+            return heard
+        cpus = ray.cluster_resources().get("CPU", 0)
+        reason = (
+            f"{message.reason}; {self._crew.max_workers} workers ask for 1 CPU each,"
+            f" the cluster has {cpus:g}; see cluster.start_timeout_s"
+        )
+        return heard._replace(message=Missing(message.name, reason))
 
 
 def _init(address: str | None, worker_count: int) -> Callable[[], str]:
@@ -218,6 +191,19 @@ def _probe(address: str) -> None:
 def _create(actor_class: type, num_cpus: int, *arguments: Any) -> _Handle:
     """Start an actor's process; returns at once."""
     return ray.remote(actor_class).options(num_cpus=num_cpus).remote(*arguments)
+
+
+def _signal(host: str, process_id: int, number: int, own_host: str) -> bool:
+    """Send a signal to a process of this host, or through Ray to one of another host."""
+    if host != own_host:
+        send = ray.remote(_signal).options(num_cpus=0, resources={f"node:{host}": 0.001})
+        sent: bool = ray.get(send.remote(host, process_id, number, host), timeout=_SIGNAL_S)
+        return sent
+    try:
+        os.kill(process_id, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _fetch(shards: Sequence["ray.ObjectRef[Shard]"], number: int) -> Shard:

@@ -96,6 +96,12 @@ class Reduction:
         """The sum over all shards, None until every shard is in."""
         return self._held.get(self._tree.root)
 
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The shards that are not in yet, in order."""
+        inside = {shard for node in self._held for shard in range(*node)}
+        return tuple(shard for shard in range(*self._tree.root) if shard not in inside)
+
     def offer(self, node: Node, partial: Partial) -> bool:
         """Take a node's sum. False, and nothing changes, when it is already in.
 

@@ -25,23 +25,31 @@ from actors.errors import WireError
 from actors.fields import KINDS, Blank, Read, Reader, Write
 from actors.messages import (
     Assign,
-    Down,
     Dx,
     EpochDone,
     Exit,
     Hello,
-    Message,
+    Late,
+    NotFinite,
+    Ping,
+    Pong,
     Progress,
+    Refused,
     RemoteMessage,
+    Repeated,
     RunEpoch,
+    ServerAt,
+    Snapshot,
     Stall,
     Stop,
+    TakeSnapshot,
     Vector,
     Weights,
 )
+from actors.orders import Message
 
 MAGIC: Final = b"EVST"
-VERSION: Final = 1
+VERSION: Final = 2
 FIELDS_BOUND_BYTES: Final = 1 << 18
 
 _HEADER = struct.Struct("<4sBBHIQ")
@@ -58,7 +66,15 @@ _TYPES: Final[dict[int, type[RemoteMessage]]] = {
     8: Stall,
     9: Exit,
     10: Stop,
-    11: Down,
+    12: ServerAt,
+    13: TakeSnapshot,
+    14: Snapshot,
+    15: Late,
+    16: Repeated,
+    17: NotFinite,
+    18: Refused,
+    19: Ping,
+    20: Pong,
 }
 _TAGS: Final[dict[type[Message], int]] = {kind: tag for tag, kind in _TYPES.items()}
 

@@ -4,27 +4,54 @@ It holds nothing that is not held elsewhere too: an objective, shards that it ca
 again, the last weights. It knows no socket, no clock and no Ray. Next: `reduction.py`.
 """
 
+import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from actors.buffers import ArrayPool
-from actors.messages import SERVER, Assign, Dx, Envelope, Message, Weights
-from actors.objectives import Objective, Shard
+from actors.finite import first_not_finite
+from actors.messages import (
+    DRIVER,
+    SERVER,
+    Assign,
+    Dx,
+    Hello,
+    NotFinite,
+    Ping,
+    Pong,
+    ServerAt,
+    Stop,
+    Vector,
+    Weights,
+)
+from actors.objectives import BatchLoss, Objective, Shard
+from actors.orders import CLUSTER, Connect, Down, Envelope, Leave, Message, Tick
 from actors.reduction import Node, Partial, Tree, combine
+
+_CONNECT_EVERY_S = 1.0
 
 
 class Worker:
     """Answers `Weights` and `Assign` with the gradients that are due."""
 
     def __init__(
-        self, objective: Objective, shard_count: int, fetch: Callable[[int], Shard]
+        self,
+        hello: Hello,
+        objective: Objective,
+        shard_count: int,
+        fetch: Callable[[int], Shard],
     ) -> None:
         """`fetch` brings a shard's data; it is asked when the shard is first needed."""
+        self._hello = hello
         self._objective = objective
         self._tree = Tree(shard_count)
         self._fetch = fetch
         self._shards: dict[int, Shard] = {}
         self._assigned: frozenset[int] = frozenset()
         self._weights: Weights | None = None
+        self._server: ServerAt | None = None
+        self._linked = False
+        self._connect_s = -math.inf  # when it last tried
         self._pool = ArrayPool()
 
     def handle(self, message: Message) -> list[Envelope]:
@@ -34,8 +61,37 @@ class Worker:
                 return self._gradients(self._assigned)
             case Assign(shards):
                 return self._assign(frozenset(shards))
+            case Ping():
+                return [(DRIVER, Pong(self._hello.name))]
+            case ServerAt():
+                self._server, self._linked = message, False
+                return self._connect()
+            case Down(name) if name == SERVER:
+                self._linked = False  # it may live and only the link be broken: try again
+                return []
+            case Down(name, reason) if name == DRIVER:
+                return [(CLUSTER, Leave(f"left, because the driver is down: {reason}"))]
+            case Stop():
+                return [(CLUSTER, Leave("left in order"))]
+            case Tick(now_s):
+                return self._tick(now_s)
             case _:
                 return []
+
+    def _tick(self, now_s: float) -> list[Envelope]:
+        if self._linked or now_s - self._connect_s < _CONNECT_EVERY_S:
+            return []
+        self._connect_s = now_s
+        return self._connect()
+
+    def _connect(self) -> list[Envelope]:
+        """Link to the server; if that fails, its `Down` comes and the next try is due."""
+        if self._server is None:
+            return []
+        self._linked = True
+        step = -1 if self._weights is None else self._weights.step
+        hello = replace(self._hello, step=step)
+        return [(CLUSTER, Connect(SERVER, self._server.host, self._server.port, hello))]
 
     def _assign(self, shards: frozenset[int]) -> list[Envelope]:
         """Take the shards over, within the running step if there is one."""
@@ -48,18 +104,15 @@ class Worker:
     def _gradients(self, shards: Iterable[int]) -> list[Envelope]:
         if (weights := self._weights) is None:
             return []
-        return [(SERVER, self._dx(node, weights)) for node in self._tree.cover(shards)]
+        return [self._dx(node, weights) for node in self._tree.cover(shards)]
 
-    def _dx(self, node: Node, weights: Weights) -> Dx:
-        partial = self._reduce(node, weights)
-        return Dx(
-            weights.step,
-            node.start,
-            node.stop,
-            partial.sample_count,
-            partial.loss_sum,
-            partial.gradient,
-        )
+    def _dx(self, node: Node, weights: Weights) -> Envelope:
+        try:
+            partial = self._reduce(node, weights)
+        except _NotFiniteError as found:
+            return DRIVER, NotFinite(weights.step, found.shard, found.index)
+        sums = (partial.sample_count, partial.loss_sum, partial.gradient)
+        return SERVER, Dx(weights.step, node.start, node.stop, *sums)
 
     def _reduce(self, node: Node, weights: Weights) -> Partial:
         """The node's sum, depth first: as many vectors at once as the tree is deep."""
@@ -75,4 +128,19 @@ class Worker:
         parameters = weights.parameters
         gradient = self._pool.take(parameters.size, parameters.dtype)
         loss = self._objective.gradient(parameters, batch, out=gradient)
+        _check_finite(shard, loss, gradient)
         return Partial(loss.sample_count, loss.loss_sum, gradient)
+
+
+class _NotFiniteError(Exception):
+    """A shard's loss or gradient is not finite; it must not leave this worker."""
+
+    def __init__(self, shard: int, index: int) -> None:
+        self.shard, self.index = shard, index
+
+
+def _check_finite(shard: int, loss: BatchLoss, gradient: Vector) -> None:
+    if (index := first_not_finite(gradient)) is not None:
+        raise _NotFiniteError(shard, index)
+    if not math.isfinite(loss.loss_sum):
+        raise _NotFiniteError(shard, -1)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from actors.cluster import Cluster, Job
+from actors.cluster import Cluster, Job, initial_state
 from actors.local_cluster import LocalCluster
-from actors.messages import DriverMessage, EpochDone, Failed, Hello, RunEpoch, Vector
+from actors.messages import EpochDone, Hello, RunEpoch, Vector
 from actors.objectives import BatchLoss, Shard
+from actors.orders import DriverMessage, Failed
 
 
 class Attraction:
@@ -91,7 +92,7 @@ def toy_job(shard_count: int = 4, size: int = 33, rows: int = 3, dtype: str = "f
     """A job of the toys above."""
     parameters = np.linspace(-1, 1, size).astype(dtype)
     shards: Sequence[Shard] = [Targets(i, size, rows, dtype) for i in range(shard_count)]
-    return Job(Attraction(), Descent(), shards, parameters, parameters[:0])
+    return Job(Attraction(), Descent(), shards, initial_state(parameters, parameters[:0]))
 
 
 def finish(cluster: Cluster, *until_steps: int) -> list[DriverMessage]:
@@ -101,7 +102,9 @@ def finish(cluster: Cluster, *until_steps: int) -> list[DriverMessage]:
         for epoch, until_step in enumerate(until_steps):
             cluster.run_epoch(RunEpoch(epoch, until_step))
             while True:
-                messages.append(cluster.receive())
+                heard = cluster.receive()
+                assert heard is not None
+                messages.append(heard.message)
                 if isinstance(messages[-1], Failed):
                     return messages
                 if isinstance(messages[-1], EpochDone):

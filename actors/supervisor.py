@@ -1,0 +1,66 @@
+"""Restart or give up: OTP's restart intensity, as a pure decision.
+
+Each actor may be restarted `max_restarts` times within a sliding window of `period_s`. One
+that dies more often has a cause that a restart does not mend: then training stops.
+Whoever carries the decision out is elsewhere. Source: OTP, `supervisor`, restart intensity.
+"""
+
+from collections import defaultdict, deque
+from typing import NamedTuple
+
+from actors.messages import SERVER
+from actors.names import next_life, slot_of
+from actors.orders import Failed, Restarting
+
+
+class Intensity(NamedTuple):
+    """How often one actor may be restarted, and within how many seconds."""
+
+    max_restarts: int
+    period_s: float
+
+
+class Supervision(NamedTuple):
+    """The intensity for each kind of actor."""
+
+    worker: Intensity = Intensity(5, 60.0)
+    server: Intensity = Intensity(3, 60.0)
+
+
+class Crew(NamedTuple):
+    """Whom to start, how often again, and how long to be patient."""
+
+    min_workers: int  # training begins once so many are there
+    max_workers: int  # so many are asked for
+    supervision: Supervision = Supervision()
+    link_timeout_s: float = 10.0  # who does not answer for so long is down
+    start_timeout_s: float = 60.0  # without a server and a worker for so long, training fails
+
+
+class Supervisor:
+    """Decides about each death; remembers the restarts that it granted."""
+
+    def __init__(self, supervision: Supervision) -> None:
+        self._supervision = supervision
+        self._restarts_s: defaultdict[str, deque[float]] = defaultdict(deque)
+
+    def died(self, name: str, reason: str, now_s: float) -> Restarting | Failed:
+        """`name` died now: its replacement, or why there is none."""
+        slot = slot_of(name)
+        kind = "server" if slot == SERVER else "worker"
+        limit: Intensity = getattr(self._supervision, kind)
+        recent = self._restarts_s[slot]
+        while recent and now_s - recent[0] > limit.period_s:
+            recent.popleft()
+        if len(recent) >= limit.max_restarts:
+            return Failed(
+                f"{slot} died {_times(len(recent) + 1)} in {limit.period_s:g} s,"
+                f" {_times(limit.max_restarts)} it may be restarted"
+                f" (supervision.{kind}.max_restarts); the last cause: {reason}"
+            )
+        recent.append(now_s)
+        return Restarting(next_life(name), name, len(recent), *limit)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
