@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from types import NoneType
 from typing import Any, TypeAlias, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 KeyPath: TypeAlias = list[int | str]
@@ -28,8 +28,9 @@ def explain(
 
 def _line(problem: ErrorDetails, model: type[BaseModel], name: Callable[[KeyPath], str]) -> str:
     path = list(problem["loc"])
-    if path[:1] == ["data"]:
-        del path[1:2]  # the union's tag, which pydantic puts in between
+    for union in (["data"], ["cluster", "workers"]):
+        if path[: len(union)] == union:
+            del path[len(union) : len(union) + 1]  # the union's tag, which pydantic puts in between
     key = name(path)
     value, context = problem["input"], problem.get("ctx", {})
     match problem["type"]:
@@ -58,24 +59,18 @@ def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str
     """The keys that the section at `path` has; a union tag in the path chooses the member."""
     current: Any = model
     for part in path:
-        members = [_bare(member) for member in get_args(current) if member is not NoneType]
         if isinstance(current, type) and issubclass(current, BaseModel):
-            current = _bare(current.model_fields[str(part)].annotation)
+            current = _without_null(current.model_fields[str(part)].annotation)
         elif isinstance(part, int):
-            current = members[0]
+            current = get_args(current)[0]
         else:
-            current = next(
-                member
-                for member in members
-                if member.model_fields["source"].annotation.__args__ == (part,)
-            )
+            members = (get_args(member) for member in get_args(current) if get_args(member))
+            current = next(member[0] for member in members if Tag(part) in member)
     return [field.alias or name for name, field in current.model_fields.items()]
 
 
-def _bare(annotation: Any) -> Any:
-    """Without `Annotated[...]`, and without the null of `Section | None`."""
-    if hasattr(annotation, "__metadata__"):
-        return get_args(annotation)[0]
+def _without_null(annotation: Any) -> Any:
+    """`Section` for `Section | None`."""
     members = [member for member in get_args(annotation) if member is not NoneType]
     return members[0] if len(members) == 1 and NoneType in get_args(annotation) else annotation
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from actors.messages import DRIVER
+from actors.names import slot_of
 from trainer.planned_faults import Planned
 
 
@@ -31,7 +32,7 @@ def targets(planned: Planned, living: Mapping[str, Living]) -> list[str]:
             host = planned.host or first
             return [name for name, at in living.items() if at.host == host]
         case target:
-            lives = [name for name in living if name == target or name.startswith(f"{target}.")]
+            lives = [name for name in living if slot_of(name) == target]
             return [max(lives, key=_place)] if lives else []
 
 
