@@ -89,9 +89,12 @@ class FaultInjector:
         except Exception as error:  # raised where the `with` block ends
             self._error = error
         finally:
-            for signal in self._schedule.release():
-                self._signal(signal.name, signal.number)
+            self._release()
             self._log.close()
+
+    def _release(self) -> None:
+        for signal in self._schedule.release():
+            self._signal(signal.name, signal.number)
 
     def _work(self) -> None:
         """Until the `with` block ends."""
@@ -145,6 +148,7 @@ class FaultInjector:
         hit = Hit(DRIVER, platform.node(), os.getpid())
         self._record(planned, fired=True, hits=(hit,))
         if planned.kind == "kill":
+            self._release()  # nobody else would
             os.kill(os.getpid(), SIGKILL)
         else:
             self._holds.hold(planned)
@@ -161,6 +165,7 @@ class FaultInjector:
         record = FaultRecord(
             planned.number,
             str(planned),
+            planned.kind,
             planned.label,
             fired,
             self._log.attempt,

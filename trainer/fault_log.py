@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from trainer.errors import RunWriteError
+from trainer.faults import Kind
 
 FAULTS: Final = "faults.jsonl"
 TIMELINE: Final = "timeline.jsonl"
@@ -31,7 +32,8 @@ class FaultRecord:
 
     number: str
     fault: str  # in words, with its time
-    label: str  # in words, without
+    kind: Kind
+    label: str  # in words, without its time
     fired: bool
     attempt: int  # 1: `train`; from 2 on: `resume`
     at_s: float
@@ -63,7 +65,7 @@ class FaultLog:
             RunWriteError: the files can not be written.
         """
         self._folder = folder
-        began = [line["unix_s"] for line in _lines(folder / FAULTS) if "unix_s" in line]
+        began = [line["unix_s"] for line in read_lines(folder / FAULTS) if "unix_s" in line]
         self.attempt = len(began) + 1
         self.from_s = max(0.0, unix_s - began[0]) if began else 0.0
         self._faults = self._open(FAULTS)
@@ -109,7 +111,7 @@ class FaultLog:
 def read_faults(folder: Path) -> list[FaultRecord]:
     """The last word on each fault of a run directory; empty without the file."""
     records: dict[str, FaultRecord] = {}
-    for line in _lines(folder / FAULTS):
+    for line in read_lines(folder / FAULTS):
         if "fault" in line:
             hits = tuple(Hit(**hit) for hit in line.pop("hits"))
             records[line["number"]] = FaultRecord(**line, hits=hits)
@@ -118,11 +120,11 @@ def read_faults(folder: Path) -> list[FaultRecord]:
 
 def read_timeline(folder: Path) -> list[Moment]:
     """How far a run was at which time; empty without the file."""
-    return [Moment(**line) for line in _lines(folder / TIMELINE)]
+    return [Moment(**line) for line in read_lines(folder / TIMELINE)]
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """A crash may have cut a line: it is left out."""
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; a line that a crash cut is left out."""
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
