@@ -64,6 +64,7 @@ class Coordinator:
         self._server: Hello | None = None
         self._run: RunEpoch | None = None  # asked of the server, and of each new one
         self._snapshot_wanted = False  # likewise
+        self._done_step = state.step
         self._ready = False
         self._failed = False
         self._now_s = 0.0
@@ -227,6 +228,10 @@ class Coordinator:
         """What the server tells, the driver hears; and some of it matters here."""
         if isinstance(fact, Snapshot):
             self._newest, self._snapshot_wanted = fact, False
+        if isinstance(fact, EpochDone):
+            if fact.step <= self._done_step:
+                return []  # said twice
+            self._done_step = fact.step
         ended = self._moved(fact.step) if isinstance(fact, Progress | EpochDone) else []
         return [*ended, (DRIVER, fact)]
 

@@ -39,6 +39,7 @@ _Handle = Any  # a Ray actor handle: its methods are made when it runs
 _LEAVE_S: Final = 2.0
 _PROBE_S: Final = 5.0
 _SIGNAL_S: Final = 10.0
+_A_LITTLE: Final = 0.001  # of a node: enough to run there
 
 
 class RayCluster:
@@ -91,7 +92,13 @@ class RayCluster:
     def signal(self, name: str, number: int) -> bool:
         if (process := self._mailbox.processes.get(name)) is None:
             return False
-        return _signal(process.host, process.process_id, number, self._links.find_host())
+        if process.host == self._links.find_host():
+            return _signal_here(process.process_id, number)
+        send = ray.remote(_signal_here).options(
+            num_cpus=0, resources={f"node:{process.host}": _A_LITTLE}
+        )
+        sent: bool = ray.get(send.remote(process.process_id, number), timeout=_SIGNAL_S)
+        return sent
 
     def _start(self) -> None:
         find_host = _node_host
@@ -113,7 +120,6 @@ class RayCluster:
     def _obey(self, order: Start | Kill) -> None:
         """Start an actor's process, which takes a second or more in the background; or end it."""
         if isinstance(order, Kill):
-            self.signal(order.name, signal.SIGKILL)  # a stopped process hears nobody else
             self._kill(order.name)
             return
         job, shard_count = self._job, len(self._job.shards)
@@ -139,6 +145,10 @@ class RayCluster:
         self._mailbox.tell(Ended(name, reason))
 
     def _kill(self, name: str) -> None:
+        """Without waiting. On another host a stopped process leaves when it wakes up."""
+        process = self._mailbox.processes.get(name)
+        if process is not None and process.host == self._links.find_host():
+            _signal_here(process.process_id, signal.SIGKILL)  # Ray asks the process itself
         with suppress(ray.exceptions.RayError):
             ray.kill(self._actors.pop(name))
 
@@ -193,12 +203,8 @@ def _create(actor_class: type, num_cpus: int, *arguments: Any) -> _Handle:
     return ray.remote(actor_class).options(num_cpus=num_cpus).remote(*arguments)
 
 
-def _signal(host: str, process_id: int, number: int, own_host: str) -> bool:
-    """Send a signal to a process of this host, or through Ray to one of another host."""
-    if host != own_host:
-        send = ray.remote(_signal).options(num_cpus=0, resources={f"node:{host}": 0.001})
-        sent: bool = ray.get(send.remote(host, process_id, number, host), timeout=_SIGNAL_S)
-        return sent
+def _signal_here(process_id: int, number: int) -> bool:
+    """Send a signal to a process of this host."""
     try:
         os.kill(process_id, number)
     except ProcessLookupError:

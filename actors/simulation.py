@@ -1,41 +1,36 @@
 """The shell under a seeded adversary: the same cores, and everything that can go wrong.
 
-One process, one thread, no clock. At each turn the adversary delivers the next message of
-some link, or does harm: it kills a worker in the middle of what it sends, starts another,
-stops one for a while, or sends a gradient twice. Each link keeps its order, as TCP does;
-across links anything may come first. One seed is one schedule, so a seed that fails is a
-bug that can be repeated. The parameter server does not die here yet.
+At each turn the dice choose: the next message of some link is delivered, somebody looks at
+the clock, an actor comes up, the driver wants a snapshot or dies, or the adversary does
+other harm (`adversary.py`). What must hold is checked at every message (`invariants.py`).
+One seed is one schedule, so a seed that fails is a bug that can be repeated, message by
+message.
 """
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from actors.adversary import Adversary
 from actors.cluster import Job
-from actors.coordinator import Coordinator
-from actors.errors import ClusterError
-from actors.messages import (
-    DRIVER,
-    SERVER,
-    Down,
-    Dx,
-    Envelope,
-    EpochDone,
-    Failed,
-    Hello,
-    Message,
-    RunEpoch,
-    Tick,
-    Weights,
-)
-from actors.parameter_server import ParameterServer
-from actors.worker import Worker
+from actors.errors import ClusterError, EverstepError
+from actors.invariants import Invariants, Trajectory, undisturbed_trajectory
+from actors.messages import DRIVER, EpochDone, RunEpoch, Snapshot, TakeSnapshot
+from actors.orders import DriverMessage, Failed
+from actors.simulated_world import World
+from actors.supervisor import Crew, Intensity, Supervision
 
-_HARM_CHANCE: Final = 0.15
-_TURNS_PER_STEP: Final = 2000  # far beyond what any schedule needs
-
-Link = tuple[str, str]
+_SNAPSHOT_CHANCE: Final = 0.02
+_DRIVER_DIES_CHANCE: Final = 0.003
+_HARM_CHANCE: Final = 0.1
+_TICK_CHANCE: Final = 0.1
+_MOST_HARM: Final = 60
+_TURNS: Final = 50_000  # far beyond what any schedule needs
+_FOREVER_S: Final = 1e9
+# The adversary may kill as often as it likes: what supervision does about it is another test.
+_RESTLESS: Final = Supervision(Intensity(10**6, 1.0), Intensity(10**6, 1.0))
 
 
 @dataclass
@@ -43,160 +38,138 @@ class Outcome:
     """What a schedule led to."""
 
     done: EpochDone
-    harm: Counter[str] = field(default_factory=Counter)  # how often each kind was done
+    harm: Counter[str]  # how often each kind of fault fired
+    facts: Counter[str]  # how often the driver was told each kind of thing
 
 
-def simulate(job: Job, steps: int, worker_count: int, seed: int) -> Outcome:
-    """Train `steps` steps under the adversary of that seed.
-
-    At most `worker_count` workers are ever started, some of them late; all but the last to
-    live may be killed.
-
-    Raises:
-        ClusterError: no message is left and the steps are not done, or a core has failed;
-            it names the seed and the last messages.
-    """
-    simulation = _Simulation(job, worker_count, seed)
-    simulation.begin(RunEpoch(0, steps))
-    for _ in range(_TURNS_PER_STEP * steps):
-        simulation.turn()
-        if simulation.done is not None:
-            return Outcome(simulation.done, simulation.harm)
-    raise simulation.error("does not come to an end")
+def _in_silence(line: str) -> None:
+    """Nobody wants to see it."""
 
 
-class _Simulation:
-    """All actors, all links, and the adversary's dice."""
+class Simulation:
+    """One job, and what it comes to undisturbed; `run` it under any seed."""
 
-    def __init__(self, job: Job, worker_count: int, seed: int) -> None:
-        self.done: EpochDone | None = None
-        self.harm: Counter[str] = Counter()
-        self._job, self._seed, self._dice = job, seed, Random(seed)  # noqa: S311 - repeatable
-        self._links: dict[Link, deque[Message]] = {}
+    def __init__(self, job: Job, epochs: int, steps_per_epoch: int, worker_count: int) -> None:
+        self.job, self.epochs, self.steps_per_epoch = job, epochs, steps_per_epoch
+        self.worker_count = worker_count
+        steps = epochs * steps_per_epoch
+        self.trajectory: Trajectory = undisturbed_trajectory(job, steps, steps_per_epoch)
+
+    def run(self, seed: int, tell: Callable[[str], None] | None = None) -> Outcome:
+        """Train under the adversary of that seed; `tell` gets a line for each thing it does.
+
+        Raises:
+            ClusterError: something that must hold did not, a core failed, or training does
+                not come to its end; it names the seed and the last messages.
+        """
+        return _Schedule(self, seed, tell or _in_silence).run()
+
+
+class _Schedule:
+    """The adversary's dice, the world, and the driver's part in it."""
+
+    def __init__(self, simulation: Simulation, seed: int, tell: Callable[[str], None]) -> None:
+        self._simulation, self._seed = simulation, seed
+        self._dice = Random(seed)  # noqa: S311 - repeatable
         self._trace: deque[str] = deque(maxlen=40)
-        self._waiting = [f"worker-{number}" for number in range(worker_count)]
-        self._alive: list[str] = []
-        self._stopped: set[str] = set()
-        self._step = job.step
-        shard_count = len(job.shards)
-        state = (job.parameters, job.optimizer_state, job.step)
-        self._coordinator = Coordinator(shard_count, self._waiting)
-        self._cores: dict[str, ParameterServer | Worker] = {
-            SERVER: ParameterServer(job.optimizer, shard_count, *state)
-        }
+        self._tell_on = tell
+        self._facts: Counter[str] = Counter()
+        self._driver_deaths = 0
+        self._adversary = Adversary(self._dice, self._dice.randint(0, _MOST_HARM), self._tell)
+        self._checkpoints = [simulation.job.state]
+        self._done: EpochDone | None = None
+        self._world = self._new_world()
 
-    def begin(self, epoch: RunEpoch) -> None:
-        """The driver asks for an epoch, and the first worker starts."""
-        self._send(DRIVER, SERVER, epoch)
-        self._start()
+    def run(self) -> Outcome:
+        try:
+            for _ in range(_TURNS):
+                self._turn()
+                if self._done is not None and self._done.epoch == self._simulation.epochs - 1:
+                    harm = self._adversary.harm + Counter({"kill driver": self._driver_deaths})
+                    return Outcome(self._done, harm, self._facts)
+        except EverstepError as error:
+            raise self._error(str(error)) from error
+        except Exception as error:
+            raise self._error(f"a core raised {error!r}") from error
+        raise self._error("training does not come to its end")
 
-    def turn(self) -> None:
-        """Harm, or the delivery of one message."""
-        if self._dice.random() < _HARM_CHANCE:
-            self._dice.choice((self._start, self._kill, self._stop, self._wake, self._repeat))()
-            return
-        ready = [link for link, queue in self._links.items() if queue and self._hears(link)]
-        if not ready:
-            if not (self._waiting or self._stopped):
-                raise self.error("has no message left and the steps are not done")
-            self._start()
-            self._wake()
-            return
-        sender, receiver = self._dice.choice(ready)
-        self._deliver(receiver, self._links[sender, receiver].popleft())
-
-    def error(self, what: str) -> ClusterError:
-        """What went wrong, with all that is needed to see it again."""
+    def _error(self, what: str) -> ClusterError:
         last = "\n  ".join(self._trace)
-        return ClusterError(f"simulation: seed {self._seed} {what}; last messages:\n  {last}")
+        return ClusterError(f"simulation: seed {self._seed}: {what}; last messages:\n  {last}")
 
-    def _hears(self, link: Link) -> bool:
-        return link[1] not in self._stopped
+    def _tell(self, line: str) -> None:
+        self._trace.append(line)
+        self._tell_on(line)
 
-    def _deliver(self, receiver: str, message: Message) -> None:
-        self._trace.append(f"{receiver} <- {_shown(message)}")
-        match message:
-            case EpochDone() if receiver == DRIVER:
-                self.done = message
-            case Hello() | Down() if receiver == DRIVER:
-                self._post(DRIVER, self._coordinator.handle(message))
-            case _ if receiver in self._cores:
-                if receiver == SERVER:
-                    self._post(SERVER, self._cores[SERVER].handle(Tick(0.0)))
-                self._post(receiver, self._cores[receiver].handle(message))
-            case _:
-                pass  # for somebody who is gone, or a fact that only a person wants to know
+    # --- The driver
 
-    def _post(self, sender: str, envelopes: list[Envelope]) -> None:
-        for receiver, message in envelopes:
-            if isinstance(message, Failed):
-                raise self.error(f"failed: {message.reason}")
-            if isinstance(message, Weights):
-                if message.step < self._step:
-                    raise self.error(f"went back from step {self._step} to {message.step}")
-                self._step = message.step
-            self._send(sender, receiver, message)
+    def _new_world(self) -> World:
+        """A driver starts from a checkpoint, and asks for the epoch in which that lies."""
+        state = self._dice.choice(self._checkpoints[-3:])
+        crew = Crew(1, self._simulation.worker_count, _RESTLESS, start_timeout_s=_FOREVER_S)
+        invariants = Invariants(self._simulation.trajectory, len(self._simulation.job.shards))
+        world = World(self._simulation.job, crew, state, invariants, self._hear, self._tell)
+        self._asked = state.step // self._simulation.steps_per_epoch
+        world.handle(DRIVER, self._epoch(self._asked))
+        return world
 
-    def _send(self, sender: str, receiver: str, message: Message) -> None:
-        if sender != receiver:  # what the coordinator tells the driver stays in one process
-            self._links.setdefault((sender, receiver), deque()).append(message)
+    def _epoch(self, number: int) -> RunEpoch:
+        return RunEpoch(number, (number + 1) * self._simulation.steps_per_epoch)
 
-    def _start(self) -> None:
-        """A worker comes up and says Hello on both of its links."""
-        if not self._waiting:
-            return
-        name = self._waiting.pop(0)
-        job = self._job
-        self._cores[name] = Worker(job.objective, len(job.shards), job.shards.__getitem__)
-        self._alive.append(name)
-        for receiver in (DRIVER, SERVER):
-            self._send(name, receiver, Hello(name, "simulated", len(self._alive)))
-        self.harm["start"] += 1
+    def _hear(self, fact: DriverMessage) -> None:
+        self._facts[type(fact).__name__] += 1
+        if isinstance(fact, Snapshot):
+            self._checkpoints.append(fact)
+        if isinstance(fact, EpochDone):
+            if fact.epoch != self._asked:
+                raise ClusterError(f"epoch {fact.epoch} is done, {self._asked} was asked for")
+            self._done, self._asked = fact, self._asked + 1
+        elif isinstance(fact, Failed):
+            raise ClusterError(fact.reason)
 
-    def _kill(self) -> None:
-        """A worker dies: what it has sent arrives up to some point, then its links end."""
-        if len(self._alive) + len(self._waiting) < 2:  # noqa: PLR2004 - one must be left
-            return
-        if not self._alive:
-            return
-        name = self._dice.choice(self._alive)
-        self._alive.remove(name)
-        self._stopped.discard(name)
-        del self._cores[name]
-        for receiver in (DRIVER, SERVER):
-            sent = self._links[name, receiver]
-            for _ in range(self._dice.randint(0, len(sent))):
-                sent.pop()
-            sent.append(Down(name, "killed"))
-            self._links.pop((receiver, name), None)
-        self.harm["kill"] += 1
+    def _ask_for_the_next_epoch(self) -> None:
+        if self._done is not None:
+            self._done = None
+            self._world.handle(DRIVER, self._epoch(self._asked))
 
-    def _stop(self) -> None:
-        """A worker hears nothing for a while, as under SIGSTOP."""
-        if self._alive:
-            self._stopped.add(self._dice.choice(self._alive))
-            self.harm["stop"] += 1
+    def _die(self) -> None:
+        """Everything that the driver knew is lost; another one starts from a checkpoint."""
+        self._tell("*** the driver dies")
+        self._driver_deaths += 1
+        self._done = None
+        self._world = self._new_world()
 
-    def _wake(self) -> None:
-        if self._stopped:
-            self._stopped.remove(self._dice.choice(sorted(self._stopped)))
+    # --- The dice
 
-    def _repeat(self) -> None:
-        """A gradient is sent twice, at another place in the queue."""
-        sent = [queue for queue in self._links.values() if any(isinstance(m, Dx) for m in queue)]
-        if sent:
-            queue = self._dice.choice(sent)
-            places = [place for place, message in enumerate(queue) if isinstance(message, Dx)]
-            place = self._dice.choice(places)
-            queue.insert(self._dice.randint(place, len(queue)), queue[place])
-            self.harm["repeat"] += 1
+    def _turn(self) -> None:
+        self._ask_for_the_next_epoch()
+        world, dice, adversary = self._world, self._dice, self._adversary
+        world.now_s += dice.expovariate(100)
+        if adversary.harm_left and dice.random() < _DRIVER_DIES_CHANCE:
+            self._die()
+        elif dice.random() < _SNAPSHOT_CHANCE and DRIVER not in world.paused:
+            world.handle(DRIVER, TakeSnapshot())
+        elif adversary.harm_left and dice.random() < _HARM_CHANCE:
+            adversary.do_harm(world)
+        elif world.starting and dice.random() < _HARM_CHANCE:
+            world.begin(dice.choice(world.starting))
+        elif dice.random() < _TICK_CHANCE:
+            self._look_at_the_clock()
+        elif not adversary.deliver(world):
+            self._nothing_moves()
 
+    def _look_at_the_clock(self) -> None:
+        if awake := [name for name in self._world.cores if name not in self._world.paused]:
+            self._world.tick(self._dice.choice(awake))
 
-def _shown(message: Message) -> str:
-    match message:
-        case Weights(step):
-            return f"Weights(step={step})"
-        case Dx(step, start, stop):
-            return f"Dx(step={step}, shards {start}..{stop - 1})"
-        case _:
-            return str(message)
+    def _nothing_moves(self) -> None:
+        """Only time, a start, or the end of a pause can help; each of them comes."""
+        world = self._world
+        world.now_s += 0.5
+        if world.paused:
+            world.paused.remove(self._dice.choice(sorted(world.paused)))
+        if world.starting:
+            world.begin(self._dice.choice(world.starting))
+        for name in [*world.cores]:
+            if name not in world.paused:
+                world.tick(name)
