@@ -1,5 +1,6 @@
 """Where labels stand beside their marks in a picture: never on each other, nor on a curve."""
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -8,10 +9,18 @@ CHARACTER: Final = 6.1  # the mean width of one, at 11 pixels
 _HEIGHT: Final = 13.0
 _CELL: Final = 4.0
 _GAP: Final = 11.0
+_FARTHEST: Final = 180
+
+
+class Point(NamedTuple):
+    """A place in pixels; y grows downwards."""
+
+    x: float
+    y: float
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels; y grows downwards."""
+    """A rectangle in pixels."""
 
     left: float
     top: float
@@ -36,12 +45,9 @@ class Box(NamedTuple):
             and other.bottom <= self.bottom
         )
 
-
-class Point(NamedTuple):
-    """A place in pixels."""
-
-    x: float
-    y: float
+    def nearest(self, to: Point) -> Point:
+        """The point of the box that is nearest to one outside."""
+        return Point(min(max(to.x, self.left), self.right), min(max(to.y, self.top), self.bottom))
 
 
 def place_labels(
@@ -70,15 +76,21 @@ def place_labels(
     return boxes
 
 
-def _candidates(mark: Point, width: float) -> Iterator[Box]:
-    """Right below and left above, then farther and farther away: curves go right and up."""
-    for tries in range(16):
-        away = 2 + tries * _HEIGHT
-        for shift in (0.0, 16.0, 40.0):
-            left, top = mark.x + _GAP + shift, mark.y + away
-            yield Box(left, top, left + width, top + _HEIGHT)
-            right, bottom = mark.x - _GAP - shift, mark.y - away
-            yield Box(right - width, bottom - _HEIGHT, right, bottom)
+def _candidates(mark: Point, width: float) -> list[Box]:
+    """All around, the nearest first; right below and left above win, for curves go right and up."""
+    lefts = [mark.x + _GAP + shift for shift in range(0, 60, 12)]
+    lefts += [mark.x - _GAP - width - shift for shift in range(0, 60, 12)]
+    lefts += [mark.x - width * share for share in (0.25, 0.5, 0.75)]
+    tops = [mark.y + 2 + away for away in range(0, _FARTHEST, 6)]
+    tops += [mark.y - 2 - _HEIGHT - away for away in range(0, _FARTHEST, 6)]
+    boxes = [Box(left, top, left + width, top + _HEIGHT) for left in lefts for top in tops]
+    return sorted(boxes, key=lambda box: _cost(mark, box))
+
+
+def _cost(mark: Point, box: Box) -> float:
+    near = box.nearest(mark)
+    with_the_curve = (near.x > mark.x) == (near.y < mark.y)
+    return math.hypot(near.x - mark.x, near.y - mark.y) + 12.0 * with_the_curve
 
 
 def _covers(box: Box, covered: set[tuple[int, int]]) -> bool:

@@ -67,12 +67,12 @@ def draw_timeline(title: str, curves: Sequence[Curve]) -> str:
     for curve in ordered:
         first = curve.undisturbed or curve is (labelled or ordered[-1])
         lines.append(_line(_thinned(curve, scale), curve.undisturbed, first))
+    if labelled is not None:
+        lines += _labels(labelled, [_thinned(curve, scale) for curve in curves], scale)
     for curve in ordered:
         opacity = 1 if curve is labelled else _OTHERS_OPACITY
         for mark in curve.marks:
             lines.append(_sign(_on(curve, mark.at_s, scale), mark.kind, opacity, mark.label))
-    if labelled is not None:
-        lines += _labels(labelled, [_thinned(curve, scale) for curve in curves], scale)
     return "\n".join([*lines, "</svg>\n"])
 
 
@@ -167,21 +167,21 @@ def _sign(at: Point, kind: Kind, opacity: float, label: str) -> str:
 
 def _labels(curve: Curve, curves: list[list[Point]], scale: _Scale) -> list[str]:
     marks = [(_on(curve, mark.at_s, scale), mark.label) for mark in curve.marks]
-    lines = []
+    lines, texts = [], []
     boxes = place_labels(marks, curves, _PLOT)
     for (at, label), mark, box in zip(marks, curve.marks, boxes, strict=True):
         if box is None:
             continue
-        right = box.left > at.x
-        x, y = (box.left if right else box.right), box.bottom - 3
-        sign = 1 if right else -1
-        start = Point(at.x + 5 * sign, at.y + 5 * sign)
+        near = box.nearest(at)
         lines.append(
-            f'<path d="M{start.x:.1f} {start.y:.1f}L{x - 2 * sign:.1f} {y - 4:.1f}"'
+            f'<path d="M{at.x:.1f} {at.y:.1f}L{near.x:.1f} {near.y:.1f}"'
             f' stroke="{_COLOURS[mark.kind]}" stroke-opacity="0.5" stroke-width="0.8"/>'
         )
-        lines.append(_text(x, y, label, "start" if right else "end", _INK))
-    return lines
+        anchor, x = ("end", box.right) if box.right < at.x else ("start", box.left)
+        texts.append(_text(x, box.bottom - 3, label, anchor, _INK))
+    # The white around a letter keeps another label's line off it.
+    halo = '<g paint-order="stroke" stroke="#ffffff" stroke-width="3" stroke-linejoin="round">'
+    return [*lines, halo, *texts, "</g>"]
 
 
 def _text(x: float, y: float, text: str, anchor: str, colour: str) -> str:
