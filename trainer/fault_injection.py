@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from signal import SIGKILL
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from actors.cluster import Heard
 from actors.messages import DRIVER, Progress, Snapshot, Stall
@@ -28,6 +28,8 @@ from trainer.fault_targets import Living
 from trainer.faults import Plan
 from trainer.planned_faults import Planned
 
+Told: TypeAlias = Callable[[float, FaultRecord], None]
+
 
 class FaultInjector:
     """Fires a plan's faults for as long as the `with` block lasts: training begins with it."""
@@ -38,7 +40,7 @@ class FaultInjector:
         signal: Callable[[str, int], bool],
         folder: Path,
         step: int = 0,
-        told: Callable[[FaultRecord], None] | None = None,
+        told: Told | None = None,
     ) -> None:
         """Nothing happens before the `with` block.
 
@@ -46,7 +48,7 @@ class FaultInjector:
             signal: `Cluster.signal`; called in a thread of its own.
             folder: the run directory; faults that fired according to it do not fire again.
             step: where training begins.
-            told: called with each record as it is written, in that thread.
+            told: called with each record and its time, by `time.monotonic`, in that thread.
         """
         self._plan, self._signal, self._folder, self._step = plan, signal, folder, step
         self._told = told
@@ -85,7 +87,7 @@ class FaultInjector:
             with DriverHolds() as self._holds:
                 self._work()
             for planned, why in self._schedule.unfired(self._step, self._now_s(), self._seen):
-                self._record(planned, fired=False, why=why)
+                self._record(planned, time.monotonic(), [], why)
         except Exception as error:  # raised where the `with` block ends
             self._error = error
         finally:
@@ -129,11 +131,12 @@ class FaultInjector:
             if planned.target == DRIVER:
                 self._hit_driver(planned)
                 continue
+            at_s = time.monotonic()
             hits = [self._hit(signal.name) for signal in group if self._deliver(signal)]
             if planned.number in self._fired:
                 continue  # a slowed process stands or goes on: no news
             if hits:
-                self._record(planned, fired=True, hits=tuple(hits))
+                self._record(planned, at_s, hits)
             else:
                 self._schedule.wait_again(planned)
 
@@ -146,7 +149,7 @@ class FaultInjector:
     def _hit_driver(self, planned: Planned) -> None:
         """It is on the disk first: afterwards there may be nobody to write it."""
         hit = Hit(DRIVER, platform.node(), os.getpid())
-        self._record(planned, fired=True, hits=(hit,))
+        self._record(planned, time.monotonic(), [hit])
         if planned.kind == "kill":
             self._release()  # nobody else would
             os.kill(os.getpid(), SIGKILL)
@@ -157,26 +160,25 @@ class FaultInjector:
         living = self._living.get(name, Living("", 0))
         return Hit(name, living.host, living.process_id)
 
-    def _record(
-        self, planned: Planned, fired: bool, hits: tuple[Hit, ...] = (), why: str = ""
-    ) -> None:
-        if fired:
+    def _record(self, planned: Planned, at_s: float, hits: list[Hit], why: str = "") -> None:
+        if hits:
             self._fired.add(planned.number)
         record = FaultRecord(
             planned.number,
             str(planned),
             planned.kind,
             planned.label,
-            fired,
+            bool(hits),
             self._log.attempt,
-            round(self._now_s(), 4),
+            round(self._in_run_s(at_s), 4),
             self._step,
-            hits,
+            tuple(hits),
             why,
         )
-        self._log.record(record)
+        # First, for the driver may hear of the death while the disk is busy.
         if self._told is not None:
-            self._told(record)
+            self._told(at_s, record)
+        self._log.record(record)
 
     def _now_s(self) -> float:
         return self._in_run_s(time.monotonic())

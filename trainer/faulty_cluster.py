@@ -1,14 +1,12 @@
 """Any cluster, with a plan of faults around it: the driver does not notice the difference."""
 
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from actors.cluster import Cluster, Heard
 from actors.messages import RunEpoch
-from trainer.fault_injection import FaultInjector
-from trainer.fault_log import FaultRecord
+from trainer.fault_injection import FaultInjector, Told
 from trainer.faults import Plan
 
 
@@ -21,7 +19,7 @@ class FaultyCluster:
         plan: Plan,
         folder: Path,
         step: int = 0,
-        told: Callable[[FaultRecord], None] | None = None,
+        told: Told | None = None,
     ) -> None:
         """Wrap a cluster that is not yet entered; the arguments are `FaultInjector`'s."""
         self._cluster = cluster
