@@ -15,6 +15,7 @@ from trainer.errors import ExperimentError, RunDirectoryError
 from trainer.experiment import RunRecord, read_curve, read_run
 from trainer.experiment_runs import run_to_the_end
 from trainer.experiment_table import as_table
+from trainer.fault_warnings import warn
 from trainer.faults import load_plan
 from trainer.planned_faults import check_plan
 from trainer.timeline import draw_timeline
@@ -116,9 +117,7 @@ def _as_json(run: RunRecord, undisturbed: RunRecord) -> dict[str, Any]:
 
 
 def _warn(progress: Console, run: RunRecord) -> None:
-    for fault in run.unfired:
-        text = f"warning: {run.name}: fault {fault.number} ({fault.fault}) did not fire"
-        _say(progress, f"{text}: {fault.why}", "yellow")
+    warn(progress, run.unfired, run.name)
     if run.failure:
         _say(progress, f"{run.name}: {run.failure}", "red")
 
