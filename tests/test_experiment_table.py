@@ -97,6 +97,12 @@ def test_a_resumed_run_counts_all_its_lives(tmp_path: Path) -> None:
     assert [fault.number for fault in run.unfired] == ["3"]
 
 
+def test_steps_that_only_the_driver_remembers_count_as_repeated(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a", "d1")
+    lines(folder / "timeline.jsonl", *moments((1, 0, 0), (1, 5, 50), (1, 6, 30), (1, 9, 100)))
+    assert read_run(folder).repeated_steps == 20
+
+
 def test_the_curve_has_the_fired_faults_and_names_whom_a_random_one_hit(tmp_path: Path) -> None:
     curve = read_curve(write_resumed(tmp_path / "b", "d1"))
     assert curve.points[:3] == [(0, 0), (6, 60), (11, 50)]

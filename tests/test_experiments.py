@@ -10,7 +10,7 @@ from tests.command import Everstep, result_of
 from trainer.fault_log import read_faults
 
 PLAN = """
-set: [training.epochs=400, checkpoints.every_epochs=20]
+set: [training.epochs=400, checkpoints.every_s=3]
 faults:
   - {kill: worker-1, at_step: 500}
   - {pause: worker-0, for_s: 0.5, at_step: 2000}

@@ -72,7 +72,7 @@ def read_run(folder: Path, failure: str | None = None) -> RunRecord:
         digest=result.get("digest"),
         deaths=_most(result, "deaths", _count(events, "died")) + driver_deaths,
         restarts=_most(result, "restarts", _count(events, "restarting")) + len(gaps),
-        repeated_steps=_most(result, "repeated_steps", repeated)
+        repeated_steps=_most(result, "repeated_steps", max(repeated, _fallen(moments)))
         + sum(repeated_steps for repeated_steps, _ in gaps),
         stalls_s=max(stalls_s, list(result.get("stalls_s", [])), key=len)
         + [seconds for _, seconds in gaps],
@@ -99,6 +99,18 @@ def _shown(fault: FaultRecord) -> str:
     if fault.number.isdecimal():
         return fault.label
     return f"{fault.kind} {fault.hits[0].name}"
+
+
+def _fallen(moments: list[Moment]) -> int:
+    """Steps that a restored server ran again, as far as a few looks a second tell.
+
+    When all actors die at once, only the driver remembers how far they were.
+    """
+    return sum(
+        max(0, last.step - first.step)
+        for last, first in pairwise(moments)
+        if first.attempt == last.attempt
+    )
 
 
 def _gaps(moments: list[Moment]) -> list[tuple[int, float]]:
