@@ -39,6 +39,10 @@ AddressOption = Annotated[
         " machine. `local`: a private Ray in any case.",
     ),
 ]
+FaultsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="PLAN.yaml", help="What to do to the training on purpose."),
+]
 CheckpointOption = Annotated[
     Path | None,
     typer.Option(
@@ -61,12 +65,13 @@ def train(
         typer.Option(metavar="DIR", help="The run directory; default: runs/DATE-TIME."),
     ] = None,
     address: AddressOption = None,
+    faults: FaultsOption = None,
 ) -> None:
     """Train a network; write a run directory."""
     with _one_line_errors():
         from trainer.train_command import run_training
 
-        run_training(config, overrides or [], out, address)
+        run_training(config, overrides or [], out, address, faults)
 
 
 @app.command()
@@ -74,6 +79,7 @@ def resume(
     directory: RunDirectoryArgument,
     overrides: SetOption = None,
     address: AddressOption = None,
+    faults: FaultsOption = None,
 ) -> None:
     """Go on with a training that was stopped, to the same final weights.
 
@@ -83,7 +89,25 @@ def resume(
     with _one_line_errors():
         from trainer.resume_command import run_resumption
 
-        run_resumption(directory, overrides or [], address)
+        run_resumption(directory, overrides or [], address, faults)
+
+
+@app.command()
+def experiment(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="Which faults, and when.")],
+    repeat: Annotated[
+        int, typer.Option(min=1, max=1000, help="How many trainings under the faults.")
+    ] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to write; default: runs/experiment-DATE-TIME."),
+    ] = None,
+) -> None:
+    """Train undisturbed and under planned faults; compare the weights, count the cost."""
+    with _one_line_errors():
+        from trainer.experiment_command import run_experiment
+
+        run_experiment(plan, repeat, out)
 
 
 @app.command()

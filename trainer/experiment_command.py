@@ -9,7 +9,6 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from trainer.checkpoints import write_atomically
 from trainer.config import load_config
 from trainer.errors import ExperimentError, RunDirectoryError
 from trainer.experiment import RunRecord, read_curve, read_run
@@ -17,6 +16,7 @@ from trainer.experiment_runs import run_to_the_end
 from trainer.experiment_table import as_table
 from trainer.fault_warnings import warn
 from trainer.faults import load_plan
+from trainer.files import write_atomically
 from trainer.planned_faults import check_plan
 from trainer.timeline import draw_timeline
 

@@ -17,11 +17,11 @@ from pydantic import (
     model_validator,
 )
 
-from trainer.config import Seconds
 from trainer.config_errors import KeyPath, explain
 from trainer.config_file import read_mapping
 from trainer.data_config import Section
 from trainer.errors import ConfigError
+from trainer.running_config import Seconds
 
 NODE: Final = "node"  # every actor's process on one host
 ANY_WORKER: Final = "worker"
