@@ -27,6 +27,10 @@ app = typer.Typer(
 RunDirectoryArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="The run directory that `train` wrote.")
 ]
+ConfigArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="CONFIG.yaml", help="Default: the handwritten digits."),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one key; may be repeated."),
@@ -55,10 +59,7 @@ CheckpointOption = Annotated[
 
 @app.command()
 def train(
-    config: Annotated[
-        Path | None,
-        typer.Argument(metavar="CONFIG.yaml", help="Default: the handwritten digits."),
-    ] = None,
+    config: ConfigArgument = None,
     overrides: SetOption = None,
     out: Annotated[
         Path | None,
@@ -143,6 +144,32 @@ def predict(
         from trainer.use_commands import write_predictions
 
         write_predictions(directory, checkpoint, inputs, out)
+
+
+@app.command()
+def simulate(
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    schedules: Annotated[
+        int, typer.Option(min=1, max=10_000_000, metavar="N", help="How many, from SEED on.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, metavar="S", help="The first one's.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, metavar="W", help="So many at most at once.")
+    ] = 4,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Show one schedule message by message.")
+    ] = False,
+) -> None:
+    """Run a configuration's actors under seeded adversaries, in one process.
+
+    They kill, stop, cut off, repeat, delay and reorder. Every message that carries the
+    training's state is compared with the undisturbed run's.
+    """
+    with _one_line_errors():
+        from trainer.simulate_command import run_simulation
+
+        run_simulation(config, overrides or [], schedules, seed, workers, replay)
 
 
 @app.callback(invoke_without_command=True)
