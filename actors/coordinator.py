@@ -47,6 +47,7 @@ from actors.orders import (
     Tick,
 )
 from actors.presence import Presence
+from actors.standstill import Standstill
 from actors.supervisor import Crew, Supervisor
 
 
@@ -70,9 +71,7 @@ class Coordinator:
         self._now_s = 0.0
         self._incomplete_since_s: float | None = 0.0  # without a server, or without workers
         self._last_death = ""
-        self._progress_s = 0.0  # when the server was last heard to have done a step
-        self._progress_step = state.step
-        self._server_stalled_since_s: float | None = None
+        self._standstill = Standstill(state.step)
 
     def handle(self, message: Message) -> list[Envelope]:
         if self._failed:
@@ -109,7 +108,7 @@ class Coordinator:
         self._starting.add(name)
         if slot_of(name) != SERVER:
             return CLUSTER, Start(name)
-        return CLUSTER, Start(name, self._newest, self._progress_step)
+        return CLUSTER, Start(name, self._newest, self._standstill.step)
 
     def _hello(self, hello: Hello) -> list[Envelope]:
         if hello.name not in self._starting:  # it was given up, and another has its place
@@ -164,8 +163,7 @@ class Coordinator:
         changes: list[Envelope] = []
         if slot_of(name) == SERVER:
             self._server = None
-            if self._server_stalled_since_s is None:
-                self._server_stalled_since_s = self._progress_s
+            self._standstill.server_died()
         elif name in self._assignment:
             changes = self._assign(self._assignment.remove(name))
         if self._incomplete_since_s is None and not (self._server and self._assignment.workers):
@@ -192,7 +190,8 @@ class Coordinator:
 
     def _tick(self, now_s: float) -> list[Envelope]:
         if self._now_s == 0.0:  # the first one: time begins
-            self._progress_s = self._incomplete_since_s = now_s
+            self._standstill.begin(now_s)
+            self._incomplete_since_s = now_s
         self._now_s = now_s
         ask, silent = self._presence.tick(now_s)
         envelopes: list[Envelope] = [(name, Ping()) for name in ask]
@@ -237,13 +236,9 @@ class Coordinator:
         return [*ended, (DRIVER, fact)]
 
     def _moved(self, step: int) -> list[Envelope]:
-        """Steps were done. The first ones after a server's death end the standstill."""
-        steps, seconds = step - self._progress_step, self._now_s - self._progress_s
-        if steps > 0:
-            self._presence.steps_take(seconds / steps)
-        self._progress_step, self._progress_s = step, self._now_s
-        since_s, self._server_stalled_since_s = self._server_stalled_since_s, None
-        return [] if since_s is None else [(DRIVER, Stall(step, self._now_s - since_s))]
+        stalls = self._standstill.moved(step, self._now_s)
+        self._presence.steps_take(self._standstill.step_s)
+        return [(DRIVER, stall) for stall in stalls]
 
     def _to_server(self, message: RunEpoch | TakeSnapshot) -> list[Envelope]:
         return [(self._server.name, message)] if self._server else []

@@ -37,8 +37,8 @@ class Presence:
         """`name` is gone."""
         self._heard_s.pop(name, None)
 
-    def steps_take(self, seconds: float) -> None:
-        """A step takes so long now."""
+    def steps_take(self, seconds: float | None) -> None:
+        """A step takes so long now; None: it is not known yet."""
         self._step_s = seconds
 
     def tick(self, now_s: float) -> tuple[list[str], list[str]]:

@@ -1,0 +1,35 @@
+"""What the coordinator knows of the steps: how far they are, and how long they stood still.
+
+A server that dies takes its clock with it, so the time without a finished step around its
+death is measured here, by what was heard of it: a few times a second. Pure.
+"""
+
+from actors.messages import Stall
+
+
+class Standstill:
+    """Told when steps are heard of and when the server dies, it says how long nothing moved."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step  # the newest that was heard of
+        self.step_s: float | None = None  # how long one takes
+        self._moved_s = 0.0
+        self._since_s: float | None = None
+
+    def begin(self, now_s: float) -> None:
+        """Time begins."""
+        self._moved_s = now_s
+
+    def server_died(self) -> None:
+        """Nothing moves since steps were last heard of."""
+        if self._since_s is None:
+            self._since_s = self._moved_s
+
+    def moved(self, step: int, now_s: float) -> list[Stall]:
+        """Steps up to `step` are done; the first after a death end the standstill."""
+        if step > self.step:
+            self.step_s = (now_s - self._moved_s) / (step - self.step)
+            self.step = step
+        self._moved_s = now_s
+        since_s, self._since_s = self._since_s, None
+        return [] if since_s is None else [Stall(step, now_s - since_s)]
