@@ -99,7 +99,7 @@ class Run:
         self.done: EpochDone | None = None
         self.repeated = 0
         self.ending = False
-        self._dice = random.Random(seed)  # noqa: S311 - repeatable
+        self._dice = random.Random(seed)
         self._alive: dict[str, tuple[int, ...]] = {}
         self._asked_s = 0.0
         self._run_epoch(0)

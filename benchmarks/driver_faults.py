@@ -65,7 +65,7 @@ def driver_killed(folder: Path, count: int, seed: int) -> dict[str, Any]:
             undisturbed run's.
     """
     epochs = 40 + 10 * count
-    command, run, dice = Command(folder, epochs), folder / "killed", random.Random(seed)  # noqa: S311
+    command, run, dice = Command(folder, epochs), folder / "killed", random.Random(seed)
     stalled_s, repeated = [], 0
     process = command.start("train", str(command.config), "--out", str(run))
     for number in range(count):
