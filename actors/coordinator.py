@@ -107,8 +107,9 @@ class Coordinator:
 
     def _start(self, name: str) -> Envelope:
         self._starting.add(name)
-        state = self._newest if slot_of(name) == SERVER else None
-        return CLUSTER, Start(name, state)
+        if slot_of(name) != SERVER:
+            return CLUSTER, Start(name)
+        return CLUSTER, Start(name, self._newest, self._progress_step)
 
     def _hello(self, hello: Hello) -> list[Envelope]:
         if hello.name not in self._starting:  # it was given up, and another has its place

@@ -105,8 +105,7 @@ class LocalCluster:
         hello = Hello(order.name, "localhost", os.getpid())
         if slot_of(order.name) == SERVER:
             state = order.state or job.state
-            core = ParameterServer(order.name, job.optimizer, shard_count, state)
-            self._cores[SERVER] = core
+            self._cores[SERVER] = ParameterServer(order.name, job.optimizer, shard_count, state)
         else:
             fetch = job.shards.__getitem__
             self._cores[order.name] = Worker(hello, job.objective, shard_count, fetch)

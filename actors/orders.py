@@ -58,10 +58,11 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Coordinator's order: start the process of `name`; the server gets its `state`."""
+    """Coordinator's order: start the process of `name`; the server gets the last two."""
 
     name: str
     state: Snapshot | None = None
+    seen_step: int = 0  # the newest that anybody is known to have heard of
 
 
 @dataclass(frozen=True, slots=True)

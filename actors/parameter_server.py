@@ -42,8 +42,13 @@ _PROGRESS_EVERY_S = 0.2
 class ParameterServer:
     """Answers `Dx` with the next `Weights` once every shard of the step is in."""
 
-    def __init__(self, name: str, optimizer: Optimizer, shard_count: int, state: Snapshot) -> None:
-        """Go on from `state`. Its arrays are read, never written."""
+    def __init__(
+        self, name: str, optimizer: Optimizer, shard_count: int, state: Snapshot, seen_step: int = 0
+    ) -> None:
+        """Go on from `state`; its arrays are read, never written.
+
+        `seen_step`: the newest step that anybody is known to have heard of.
+        """
         self._name = name
         self._optimizer = optimizer
         self._tree = Tree(shard_count)
@@ -61,7 +66,7 @@ class ParameterServer:
         self._stalled_since_s: float | None = None
         self._progress_s = -math.inf
         self._progress_step = state.step
-        self._seen_step = state.step  # the newest that a worker has had from any server
+        self._seen_step = max(seen_step, state.step)
         self._repeated = 0
 
     def handle(self, message: Message) -> list[Envelope]:

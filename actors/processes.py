@@ -39,9 +39,15 @@ class ServerProcess:
     """The parameter server, with a port that the workers connect to."""
 
     def __init__(
-        self, links: Links, name: str, optimizer: Optimizer, shard_count: int, state: Snapshot
+        self,
+        links: Links,
+        name: str,
+        optimizer: Optimizer,
+        shard_count: int,
+        state: Snapshot,
+        seen_step: int,
     ) -> None:
-        self._core = ParameterServer(name, optimizer, shard_count, state)
+        self._core = ParameterServer(name, optimizer, shard_count, state, seen_step)
         self._endpoint = links.endpoint(links.find_host())
         self._hello = Hello(name, self._endpoint.address[0], os.getpid(), self._endpoint.address[1])
 

@@ -97,7 +97,10 @@ class RayCluster:
         send = ray.remote(_signal_here).options(
             num_cpus=0, resources={f"node:{process.host}": _A_LITTLE}
         )
-        sent: bool = ray.get(send.remote(process.process_id, number), timeout=_SIGNAL_S)
+        try:
+            sent: bool = ray.get(send.remote(process.process_id, number), timeout=_SIGNAL_S)
+        except (ray.exceptions.RayError, ValueError):  # that node is gone, or full
+            return False
         return sent
 
     def _start(self) -> None:
@@ -125,7 +128,7 @@ class RayCluster:
         job, shard_count = self._job, len(self._job.shards)
         try:
             if slot_of(order.name) == SERVER:
-                state = (shard_count, order.state)
+                state = (shard_count, order.state, order.seen_step)
                 actor = _create(ServerProcess, 0, self._links, order.name, job.optimizer, *state)
             else:
                 data = (shard_count, self._fetch)

@@ -114,7 +114,9 @@ class World:
         hello = Hello(name, name, port + 1, port)  # its name serves as its address
         if slot_of(name) == SERVER:
             state = cast(Snapshot, start.state)
-            self.cores[name] = ParameterServer(name, job.optimizer, shard_count, state)
+            self.cores[name] = ParameterServer(
+                name, job.optimizer, shard_count, state, start.seen_step
+            )
         else:
             self.cores[name] = Worker(hello, job.objective, shard_count, job.shards.__getitem__)
         self._link(name, DRIVER, DRIVER, hello)

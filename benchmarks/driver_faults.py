@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import numpy as np
 
-_ROWS: Final = 8_192
+_ROWS: Final = 9_000
 _STEPS_PER_EPOCH: Final = 20
 _MOST_S: Final = 120.0
 _CONFIG: Final = """
-data: {{kind: npz, train: {rows}, test: {rows}}}
+data: {{source: npz, path: {rows}, test_fraction: 0.1}}
 network: {{sizes: [64, 768, 768, 10], activation: relu, output: softmax, loss: cross_entropy}}
 training: {{epochs: {epochs}, batch_size: 400, shards: 8, learning_rate: 0.01}}
 cluster: {{workers: 2}}

@@ -27,6 +27,10 @@ app = typer.Typer(
 RunDirectoryArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="The run directory that `train` wrote.")
 ]
+ConfigArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="CONFIG.yaml", help="Default: the handwritten digits."),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one key; may be repeated."),
@@ -38,6 +42,10 @@ AddressOption = Annotated[
         help="Join this Ray cluster; default: RAY_ADDRESS, else a private Ray on this"
         " machine. `local`: a private Ray in any case.",
     ),
+]
+FaultsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="PLAN.yaml", help="What to do to the training on purpose."),
 ]
 CheckpointOption = Annotated[
     Path | None,
@@ -51,22 +59,20 @@ CheckpointOption = Annotated[
 
 @app.command()
 def train(
-    config: Annotated[
-        Path | None,
-        typer.Argument(metavar="CONFIG.yaml", help="Default: the handwritten digits."),
-    ] = None,
+    config: ConfigArgument = None,
     overrides: SetOption = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The run directory; default: runs/DATE-TIME."),
     ] = None,
     address: AddressOption = None,
+    faults: FaultsOption = None,
 ) -> None:
     """Train a network; write a run directory."""
     with _one_line_errors():
         from trainer.train_command import run_training
 
-        run_training(config, overrides or [], out, address)
+        run_training(config, overrides or [], out, address, faults)
 
 
 @app.command()
@@ -74,6 +80,7 @@ def resume(
     directory: RunDirectoryArgument,
     overrides: SetOption = None,
     address: AddressOption = None,
+    faults: FaultsOption = None,
 ) -> None:
     """Go on with a training that was stopped, to the same final weights.
 
@@ -83,7 +90,25 @@ def resume(
     with _one_line_errors():
         from trainer.resume_command import run_resumption
 
-        run_resumption(directory, overrides or [], address)
+        run_resumption(directory, overrides or [], address, faults)
+
+
+@app.command()
+def experiment(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="Which faults, and when.")],
+    repeat: Annotated[
+        int, typer.Option(min=1, max=1000, help="How many trainings under the faults.")
+    ] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to write; default: runs/experiment-DATE-TIME."),
+    ] = None,
+) -> None:
+    """Train undisturbed and under planned faults; compare the weights, count the cost."""
+    with _one_line_errors():
+        from trainer.experiment_command import run_experiment
+
+        run_experiment(plan, repeat, out)
 
 
 @app.command()
@@ -119,6 +144,32 @@ def predict(
         from trainer.use_commands import write_predictions
 
         write_predictions(directory, checkpoint, inputs, out)
+
+
+@app.command()
+def simulate(
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    schedules: Annotated[
+        int, typer.Option(min=1, max=10_000_000, metavar="N", help="How many, from SEED on.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, metavar="S", help="The first one's.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, metavar="W", help="So many at most at once.")
+    ] = 4,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Show one schedule message by message.")
+    ] = False,
+) -> None:
+    """Run a configuration's actors under seeded adversaries, in one process.
+
+    They kill, stop, cut off, repeat, delay and reorder. Every message that carries the
+    training's state is compared with the undisturbed run's.
+    """
+    with _one_line_errors():
+        from trainer.simulate_command import run_simulation
+
+        run_simulation(config, overrides or [], schedules, seed, workers, replay)
 
 
 @app.callback(invoke_without_command=True)

@@ -33,19 +33,29 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such file, or it is no YAML mapping.
     """
+    loaded = read_mapping(path, f"config {path}", "sections, like `training: ...`")
+    # A section without a key, `training:`, is null to YAML.
+    return {name: {} if section is None else section for name, section in loaded.items()}
+
+
+def read_mapping(path: Path, where: str, of: str) -> dict[str, Any]:
+    """A YAML file that holds a mapping; `where` and `of` stand in the messages.
+
+    Raises:
+        ConfigError: there is no such file, or it is no YAML mapping.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"config {path}: {error.strerror}") from None
+        raise ConfigError(f"{where}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"config {path}: is not UTF-8 text") from None
-    loaded = _parse(text, f"config {path}")
+        raise ConfigError(f"{where}: is not UTF-8 text") from None
+    loaded = _parse(text, where)
     if loaded is None:
         return {}
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
-        raise ConfigError(f"config {path}: must be a mapping of sections, like `training: ...`")
-    # A section without a key, `training:`, is null to YAML.
-    return {name: {} if section is None else section for name, section in loaded.items()}
+        raise ConfigError(f"{where}: must be a mapping of {of}")
+    return loaded
 
 
 def apply_override(sections: dict[str, Any], override: str) -> None:

@@ -11,15 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from actors.cluster import one_blas_thread
+from actors.cluster import Cluster, one_blas_thread
 from trainer.checkpoints import digest
 from trainer.chronicle import Chronicle
 from trainer.config import Config
 from trainer.course import Course, Finished
 from trainer.datasets import data_digest, load_dataset
 from trainer.errors import DivergedError
+from trainer.fault_log import FaultRecord
+from trainer.faults import Plan
+from trainer.faulty_cluster import FaultyCluster
 from trainer.job import build_cluster, build_job, build_network
 from trainer.keeper import Kept
+from trainer.planned_faults import check_plan
 from trainer.reports import Notice, Watcher
 from trainer.result import Result, Summary
 from trainer.resuming import Beginning, begin_again, completed
@@ -30,6 +34,7 @@ def train(
     config: Config | None = None,
     out: str | Path | None = None,
     watchers: Sequence[Watcher] = (),
+    faults: Plan | None = None,
 ) -> Result:
     """Train as configured and return the final weights.
 
@@ -37,24 +42,31 @@ def train(
         config: the defaults train the handwritten digits on a private Ray.
         out: the run directory to create; None writes nothing.
         watchers: called with every `reports.Report`, in the caller's thread.
+        faults: what is done to the training on purpose; needs `out`.
 
     Raises:
+        ConfigError: the configured cluster can not suffer these faults.
         DataError, RunDirectoryError: before anything is started.
         ClusterError, DivergedError: training could not go on; a note names what is kept.
         CheckpointError, RunWriteError: it is done, but its final state could not be written.
     """
     config = config or Config()
     began_s = time.monotonic()
+    if faults is not None:
+        check_plan(faults, config)
     with _one_way_to_count():
         dataset = load_dataset(config)
         hashed = data_digest(dataset) if out is not None else ""
         directory = RunDirectory.create(Path(out), config) if out is not None else None
         beginning = Beginning(config, dataset, hashed)
-        return _Training(beginning, directory, watchers, began_s).result()
+        return _Training(beginning, directory, watchers, began_s, faults).result()
 
 
 def resume(
-    directory: str | Path, overrides: Sequence[str] = (), watchers: Sequence[Watcher] = ()
+    directory: str | Path,
+    overrides: Sequence[str] = (),
+    watchers: Sequence[Watcher] = (),
+    faults: Plan | None = None,
 ) -> Result:
     """Go on with a training from its newest intact checkpoint, to the same final weights.
 
@@ -77,8 +89,10 @@ def resume(
             if (result := completed(run, beginning)) is not None:
                 _tell(watchers, f"DIR {directory}: is complete already, nothing was run")
                 return result
+            if faults is not None:
+                check_plan(faults, beginning.config)
             beginning.prepare(run)
-            return _Training(beginning, run, watchers, began_s).result()
+            return _Training(beginning, run, watchers, began_s, faults).result()
         finally:
             run.release()
 
@@ -104,7 +118,9 @@ class _Training:
         directory: RunDirectory | None,
         watchers: Sequence[Watcher],
         began_s: float,
+        faults: Plan | None,
     ) -> None:
+        self._faults = faults
         self._beginning, self._directory = beginning, directory
         config, start = beginning.config, beginning.checkpoint
         self._network = build_network(config)
@@ -140,8 +156,18 @@ class _Training:
         if last is not None:
             return last
         job = build_job(config, self._network, beginning.dataset, start.state if start else None)
-        with build_cluster(config, job) as cluster:
+        with self._faulty(build_cluster(config, job), job.state.step) as cluster:
             return self._course.run(cluster)
+
+    def _faulty(self, cluster: Cluster, step: int) -> Cluster:
+        if self._faults is None or self._directory is None:
+            return cluster
+        return FaultyCluster(cluster, self._faults, self._directory.path, step, self._fault)
+
+    def _fault(self, at_s: float, record: FaultRecord) -> None:
+        """In the thread that fires faults."""
+        for hit in record.hits:
+            self._chronicle.recoveries.fault(hit.name, at_s)
 
     def _finish(self, last: Finished) -> Result:
         """All epochs are done: write down and return what came out."""

@@ -7,7 +7,8 @@ EverstepError
 ├── CheckpointError     a checkpoint that can not be read or written
 ├── RunDirectoryError   a run directory that can not be used
 ├── RunWriteError       a file of a running training that can not be written
-└── DivergedError       the loss is no finite number any more
+├── DivergedError       the loss is no finite number any more
+└── ExperimentError     a run of an experiment failed, or ended with other weights
 """
 
 from actors.errors import EverstepError
@@ -39,3 +40,7 @@ class RunWriteError(EverstepError):
 
 class DivergedError(EverstepError):
     """The loss is no finite number any more."""
+
+
+class ExperimentError(EverstepError):
+    """A run of an experiment failed, or ended with other weights than the undisturbed one."""

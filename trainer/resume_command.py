@@ -7,13 +7,19 @@ from rich.console import Console
 
 from trainer.display import Display, show_summary
 from trainer.driver import resume
+from trainer.fault_warnings import warn_of_unfired
+from trainer.faults import load_plan
 
 
-def run_resumption(directory: Path, overrides: list[str], address: str | None) -> None:
+def run_resumption(
+    directory: Path, overrides: list[str], address: str | None, faults: Path | None = None
+) -> None:
     """Go on as the command line says; progress on standard error, the summary on output."""
     if address:
         # JSON's quotes are YAML's: an address is text, whatever it looks like.
         overrides = [*overrides, f"cluster.address={json.dumps(address)}"]
+    plan = load_plan(faults) if faults else None
     with Display(Console(stderr=True)) as display:
-        result = resume(directory, overrides, [display])
+        result = resume(directory, overrides, [display], plan)
+    warn_of_unfired(Console(stderr=True), directory, plan)
     show_summary(Console(), result)

@@ -9,17 +9,26 @@ from rich.console import Console
 from trainer.config import load_config
 from trainer.display import Display, show_summary
 from trainer.driver import train
+from trainer.fault_warnings import warn_of_unfired
+from trainer.faults import load_plan
 
 
 def run_training(
-    path: Path | None, overrides: list[str], out: Path | None, address: str | None
+    path: Path | None,
+    overrides: list[str],
+    out: Path | None,
+    address: str | None,
+    faults: Path | None = None,
 ) -> None:
     """Train as the command line says; progress on standard error, the summary on output."""
     config = load_config(path, overrides)
     if address:
         config = config.with_changes(cluster={"address": address})
+    plan = load_plan(faults) if faults else None
+    out = out or _new_directory()
     with Display(Console(stderr=True)) as display:
-        result = train(config, out or _new_directory(), [display])
+        result = train(config, out, [display], plan)
+    warn_of_unfired(Console(stderr=True), out, plan)
     show_summary(Console(), result)
 
 

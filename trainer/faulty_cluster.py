@@ -1,0 +1,62 @@
+"""Any cluster, with a plan of faults around it: the driver does not notice the difference."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from actors.cluster import Cluster, Heard
+from actors.messages import RunEpoch
+from trainer.fault_injection import FaultInjector, Told
+from trainer.faults import Plan
+
+
+class FaultyCluster:
+    """Offers `actors.cluster.Cluster`; the faults begin once the actors are there."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        plan: Plan,
+        folder: Path,
+        step: int = 0,
+        told: Told | None = None,
+    ) -> None:
+        """Wrap a cluster that is not yet entered; the arguments are `FaultInjector`'s."""
+        self._cluster = cluster
+        self._injector = FaultInjector(plan, cluster.signal, folder, step, told)
+
+    def __enter__(self) -> Self:
+        self._cluster.__enter__()
+        try:
+            self._injector.__enter__()
+        except BaseException as error:
+            self._cluster.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """First everybody goes on who was stopped, then all can leave in order."""
+        try:
+            self._injector.__exit__(error_type, error, traceback)
+        finally:
+            self._cluster.__exit__(error_type, error, traceback)
+
+    def run_epoch(self, epoch: RunEpoch) -> None:
+        self._cluster.run_epoch(epoch)
+
+    def take_snapshot(self) -> None:
+        self._cluster.take_snapshot()
+
+    def receive(self, timeout_s: float | None = None) -> Heard | None:
+        heard = self._cluster.receive(timeout_s)
+        if heard is not None:
+            self._injector.hear(heard)
+        return heard
+
+    def signal(self, name: str, number: int) -> bool:
+        return self._cluster.signal(name, number)
