@@ -20,6 +20,19 @@ class Written(NamedTuple):
     seconds: float
 
 
+def written(
+    save: Callable[[Checkpoint], Path], checkpoint: Checkpoint, clock: Callable[[], float]
+) -> Written:
+    """Write one, now. Whatever goes wrong is in the outcome."""
+    began_s = clock()
+    outcome: Path | Exception
+    try:
+        outcome = save(checkpoint)
+    except Exception as error:
+        outcome = error
+    return Written(checkpoint.step, outcome, clock() - began_s)
+
+
 class CheckpointWriter:
     """One is written at a time; of those that wait meanwhile, only the newest."""
 
@@ -62,15 +75,9 @@ class CheckpointWriter:
 
     def _work(self) -> None:
         while (checkpoint := self._next()) is not None:
-            began_s = self._clock()
-            outcome: Path | Exception
-            try:
-                outcome = self._save(checkpoint)
-            except Exception as error:
-                outcome = error
-            written = Written(checkpoint.step, outcome, self._clock() - began_s)
+            outcome = written(self._save, checkpoint, self._clock)
             with self._changed:
-                self._finished.append(written)
+                self._finished.append(outcome)
 
     def _next(self) -> Checkpoint | None:
         with self._changed:

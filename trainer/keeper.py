@@ -5,6 +5,7 @@ comes back from the newest one. Read on in `cadence.py` and `checkpoint_writer.p
 """
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,9 +15,8 @@ import numpy as np
 from actors.cluster import Cluster
 from actors.messages import EpochDone, Snapshot
 from trainer.cadence import Cadence
-from trainer.checkpoint_writer import CheckpointWriter, Written
+from trainer.checkpoint_writer import CheckpointWriter, Written, written
 from trainer.checkpoints import Checkpoint
-from trainer.errors import CheckpointError
 from trainer.reports import CheckpointFailed, CheckpointWritten, Report
 from trainer.run_directory import RunDirectory
 from trainer.running_config import CheckpointsConfig
@@ -77,9 +77,9 @@ class Keeper:
 
     def poll(self, now_s: float) -> None:
         """Tell of what was written meanwhile."""
-        for written in self._writer.finished() if self._writer else []:
-            self._cadence.written(now_s, written.seconds)
-            self._take(written)
+        for each in self._writer.finished() if self._writer else []:
+            self._cadence.written(now_s, each.seconds)
+            self._take(each)
 
     def finish(self, state: Snapshot) -> None:
         """Write the final state, now.
@@ -89,22 +89,24 @@ class Keeper:
         """
         self._newest = self._describe(state)
         self._close()
-        if (newest := self._newest_to_write()) and self._directory:
+        if newest := self._newest_to_write():
             self._failed_step = newest.step  # not to be tried again
-            self._take(Written(newest.step, self._directory.save(newest), 0.0))
+            final = self._save_now(newest)
+            if isinstance(final.outcome, Exception):
+                raise final.outcome
+            self._take(final)
 
     def keep(self) -> None:
         """Write the newest state that is held, unless it is on the disk; tell what came of it."""
         self._close()
         newest = self._newest_to_write()
-        if newest is None or self._directory is None or newest.step == self._failed_step:
-            return
-        outcome: Path | Exception
-        try:
-            outcome = self._directory.save(newest)
-        except CheckpointError as error:
-            outcome = error
-        self._take(Written(newest.step, outcome, 0.0))
+        if newest is not None and newest.step != self._failed_step:
+            self._take(self._save_now(newest))
+
+    def _save_now(self, checkpoint: Checkpoint) -> Written:
+        """As the writer does, in this thread."""
+        assert self._directory is not None  # noqa: S101 - or there is nothing to write
+        return written(self._directory.save, checkpoint, time.monotonic)
 
     def _close(self) -> None:
         """Wait for what is being written."""
@@ -118,8 +120,8 @@ class Keeper:
             return None
         return newest
 
-    def _take(self, written: Written) -> None:
-        step, outcome, seconds = written
+    def _take(self, outcome_of: Written) -> None:
+        step, outcome, seconds = outcome_of
         if isinstance(outcome, Path):
             self.kept = Kept(step, outcome)
             self._tell(CheckpointWritten(outcome, step, seconds))
