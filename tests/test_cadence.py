@@ -60,6 +60,21 @@ def test_a_dead_server_s_time_is_not_the_snapshot_s() -> None:
     assert cadence.wait_s(50.5) == 1.0
 
 
+def test_the_start_of_the_actors_is_not_the_first_snapshot_s_time() -> None:
+    cadence = Cadence(0.02, every_s=1.0, now_s=0.0)
+    cadence.begin(5.0)  # five seconds later the first step begins
+    assert not cadence.is_due(5.99)
+    assert cadence.is_due(6.0)
+
+
+def test_a_server_that_joined_before_the_request_does_not_make_it_older() -> None:
+    cadence = Cadence(0.5, every_s=1.0, now_s=0.0)
+    cadence.requested(6.0)
+    cadence.requested(2.0)  # the first server's Joined, which was read only now
+    cadence.received(6.5, to_write=False)
+    assert cadence.wait_s(6.5) == 1.0  # 0.5 s are half of 1 s
+
+
 def test_without_a_share_of_the_time_none_is_ever_due() -> None:
     cadence = Cadence(0.0, every_s=1.0, now_s=0.0)
     assert not cadence.is_due(1e9)

@@ -16,10 +16,14 @@ class Cadence:
     def __init__(self, time_share: float, every_s: float, now_s: float) -> None:
         """`time_share` 0: none is ever due."""
         self._time_share, self._every_s = time_share, every_s
-        self._due_s = now_s + every_s if time_share > 0 else math.inf
+        self.begin(now_s)
         self._requested_s: float | None = None
         self._taken_s = 0.0
         self._writing = False
+
+    def begin(self, now_s: float) -> None:
+        """Training begins only now: what lay before does not count."""
+        self._due_s = now_s + self._every_s if self._time_share > 0 else math.inf
 
     def is_due(self, now_s: float) -> bool:
         """Whether to take a snapshot now."""
@@ -41,7 +45,8 @@ class Cadence:
 
     def requested(self, now_s: float) -> None:
         """A snapshot is asked for; said again, when it is asked of a new server."""
-        self._requested_s = now_s
+        before_s = self._requested_s
+        self._requested_s = now_s if before_s is None else max(before_s, now_s)
 
     def received(self, now_s: float, to_write: bool) -> None:
         """The state is here, asked for or not. What is not written is over with that."""

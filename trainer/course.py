@@ -91,6 +91,7 @@ class Course:
     def run(self, cluster: Cluster) -> Finished:
         """Until the last epoch is done, evaluated, and on the disk; that epoch."""
         self.started_s = self._epoch_began_s = self.ended_s = time.monotonic()
+        self.keeper.start(self.started_s)
         start_s = self.started_s - self._chronicle.began_s
         self._chronicle.tell(Started(self._epochs, self._steps_per_epoch, start_s))
         with StopSignals() as signals:
@@ -108,7 +109,7 @@ class Course:
         return self._last
 
     def _listen(self, cluster: Cluster) -> None:
-        heard = cluster.receive(self.keeper.begin(cluster, time.monotonic()))
+        heard = cluster.receive(self.keeper.ask(cluster, time.monotonic()))
         self.keeper.poll(time.monotonic())
         if heard is not None:
             self._hear(cluster, heard)

@@ -51,7 +51,11 @@ class Keeper:
         self.failure = ""  # why the last one that could not be written could not
         self.kept: Kept | None = None
 
-    def begin(self, cluster: Cluster, now_s: float) -> float:
+    def start(self, now_s: float) -> None:
+        """The first step begins."""
+        self._cadence.begin(now_s)
+
+    def ask(self, cluster: Cluster, now_s: float) -> float:
         """Ask for a snapshot if one is due; how long to listen before this is called again."""
         if self._cadence.is_due(now_s):
             self._cadence.requested(now_s)
