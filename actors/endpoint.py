@@ -14,9 +14,10 @@ from actors.buffers import ArrayPool
 from actors.errors import EverstepError, LinkError
 from actors.handshake import Role
 from actors.links import Link
-from actors.messages import Exit, Hello, Refused, RemoteMessage
+from actors.messages import Exit, Hello, RemoteMessage
 from actors.orders import Down, Message
 from actors.posts import Posts
+from actors.refusals import Refusals
 
 Address = tuple[str, int]
 
@@ -53,7 +54,7 @@ class Endpoint:
         self._named: dict[str, Link] = {}
         self._strangers: dict[Link, None] = {}
         self._inbox: list[Message] = []
-        self._refused, self._refused_why = 0, ""
+        self._refusals = Refusals()
         self._checked_s = clock()
         self._closed = False
         self._selector = selectors.DefaultSelector()
@@ -209,7 +210,7 @@ class Endpoint:
         link.close()
         if link in self._strangers:
             del self._strangers[link]
-            self._refused, self._refused_why = self._refused + 1, reason
+            self._refusals.add(reason)
         if link.name is not None and self._named.get(link.name) is link:
             del self._named[link.name]
             self._inbox.append(Down(link.name, reason))
@@ -230,9 +231,7 @@ class Endpoint:
         if now_s - self._checked_s < _CHECK_EVERY_S:
             return
         self._checked_s = now_s
-        if self._refused:
-            self._inbox.append(Refused(self._refused, self._refused_why))
-            self._refused = 0
+        self._inbox += self._refusals.report(now_s)
         limit_s = self._link_timeout_s
         for link in list(self._links()):
             since_s = link.waiting_since_s

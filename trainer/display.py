@@ -24,6 +24,7 @@ from trainer.reports import (
 from trainer.result import Result, Summary
 
 _BAR_WIDTHS: Final = (4, 20)
+_WORTH_TELLING_S: Final = 0.5
 
 
 class Display:
@@ -114,6 +115,8 @@ def _event_line(event: Event) -> str | None:
             return f"{name} starts in its place: restart {count} of {limit} in {period_s:g} s"
         case "suspected":
             return f"{name} is late; others compute its part too"
+        case "stalled" if details["seconds"] >= _WORTH_TELLING_S:
+            return f"no step was finished for {details['seconds']:.1f} s"
         case "repeated":
             return f"{_counted(details['step_count'], 'step')} run again"
         case "refused":
