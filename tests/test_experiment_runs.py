@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.experiment_runs import log_of, run_to_the_end
+from trainer.experiments.runs import log_of, run_to_the_end
 
 # Stands in for Python: appends its arguments to a file, then does what the test says for
 # the first call, the second call and so on.

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from trainer import experiment_command
 from trainer.errors import ConfigError, ExperimentError, RunDirectoryError
-from trainer.experiment import RunRecord, read_curve, read_run
 from trainer.experiment_command import judge, run_experiment
-from trainer.experiment_table import as_table
+from trainer.experiments.record import RunRecord, read_curve, read_run
+from trainer.experiments.table import as_table
 
 RESULT = {"deaths": 0, "restarts": 0, "repeated_steps": 0, "stalls_s": [], "train_s": 9.0}
 

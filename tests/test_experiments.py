@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.command import Everstep, result_of
-from trainer.fault_log import read_faults
+from trainer.faults.log import read_faults
 
 PLAN = """
 set: [training.epochs=400, checkpoints.every_s=3]

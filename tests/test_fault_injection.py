@@ -15,9 +15,9 @@ from actors.cluster import Heard
 from actors.messages import Progress
 from actors.orders import Died, DriverMessage, Joined
 from trainer.errors import RunWriteError
-from trainer.fault_injection import FaultInjector
-from trainer.fault_log import Hit, Moment, read_faults, read_timeline
-from trainer.faults import Plan
+from trainer.faults.injection import FaultInjector
+from trainer.faults.log import Hit, Moment, read_faults, read_timeline
+from trainer.faults.plan import Plan
 
 DEADLINE_S = 30
 
@@ -143,8 +143,8 @@ def test_a_line_that_a_crash_cut_is_left_out(tmp_path: Path) -> None:
 DRIVER = """
 import sys, threading, time
 from pathlib import Path
-from trainer.fault_injection import FaultInjector
-from trainer.faults import load_plan
+from trainer.faults.injection import FaultInjector
+from trainer.faults.plan import load_plan
 folder = Path(sys.argv[1])
 with FaultInjector(load_plan(folder / "plan.yaml"), lambda *_: False, folder):
     before_s = time.monotonic()

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.fault_schedule import FaultSchedule, Signal
-from trainer.fault_targets import Living
-from trainer.faults import Plan
+from trainer.faults.plan import Plan
+from trainer.faults.schedule import FaultSchedule, Signal
+from trainer.faults.targets import Living
 
 HERE, THERE = Living("10.0.0.1", 11), Living("10.0.0.2", 12)
 ALL = {"server": THERE, "worker-0": HERE, "worker-1": THERE, "worker-10": HERE}

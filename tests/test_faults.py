@@ -6,8 +6,8 @@ import pytest
 
 from trainer.config import Config, load_config
 from trainer.errors import ConfigError
-from trainer.faults import load_plan
-from trainer.planned_faults import check_plan, planned_faults, random_faults
+from trainer.faults.plan import load_plan
+from trainer.faults.planned import check_plan, planned_faults, random_faults
 
 
 def plan_file(directory: Path, text: str) -> Path:

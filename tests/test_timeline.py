@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.label_places import Box, Point, place_labels
-from trainer.timeline import Curve, Mark, draw_timeline, ticks
+from trainer.experiments.label_places import Box, Point, place_labels
+from trainer.experiments.timeline import Curve, Mark, draw_timeline, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 UNDISTURBED = Curve([(0, 0), (10, 1000)], undisturbed=True)

@@ -1,6 +1,6 @@
 """Validation errors as lines for people: which key, which value, what is allowed.
 
-For the configuration, and for other YAML files that people write (`faults.py`).
+For the configuration, and for other YAML files that people write (`faults/plan.py`).
 """
 
 from collections.abc import Callable

@@ -18,12 +18,12 @@ from trainer.config import Config
 from trainer.course import Course, Finished
 from trainer.datasets import data_digest, load_dataset
 from trainer.errors import DivergedError
-from trainer.fault_log import FaultRecord
-from trainer.faults import Plan
-from trainer.faulty_cluster import FaultyCluster
+from trainer.faults.faulty_cluster import FaultyCluster
+from trainer.faults.log import FaultRecord
+from trainer.faults.plan import Plan
+from trainer.faults.planned import check_plan
 from trainer.job import build_cluster, build_job, build_network
 from trainer.keeper import Kept
-from trainer.planned_faults import check_plan
 from trainer.reports import Notice, Watcher
 from trainer.result import Result, Summary
 from trainer.resuming import Beginning, begin_again, completed

@@ -11,14 +11,14 @@ from rich.text import Text
 
 from trainer.config import load_config
 from trainer.errors import ExperimentError, RunDirectoryError
-from trainer.experiment import RunRecord, read_curve, read_run
-from trainer.experiment_runs import run_to_the_end
-from trainer.experiment_table import as_table
-from trainer.fault_warnings import warn
-from trainer.faults import load_plan
+from trainer.experiments.record import RunRecord, read_curve, read_run
+from trainer.experiments.runs import run_to_the_end
+from trainer.experiments.table import as_table
+from trainer.experiments.timeline import draw_timeline
+from trainer.faults.plan import load_plan
+from trainer.faults.planned import check_plan
+from trainer.faults.warnings import warn
 from trainer.files import write_atomically
-from trainer.planned_faults import check_plan
-from trainer.timeline import draw_timeline
 
 _UNDISTURBED: Final = "undisturbed"
 _PATIENCE: Final = 20  # times as long as the undisturbed run, and

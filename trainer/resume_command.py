@@ -7,8 +7,8 @@ from rich.console import Console
 
 from trainer.display import Display, show_summary
 from trainer.driver import resume
-from trainer.fault_warnings import warn_of_unfired
-from trainer.faults import load_plan
+from trainer.faults.plan import load_plan
+from trainer.faults.warnings import warn_of_unfired
 
 
 def run_resumption(

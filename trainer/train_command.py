@@ -9,8 +9,8 @@ from rich.console import Console
 from trainer.config import load_config
 from trainer.display import Display, show_summary
 from trainer.driver import train
-from trainer.fault_warnings import warn_of_unfired
-from trainer.faults import load_plan
+from trainer.faults.plan import load_plan
+from trainer.faults.warnings import warn_of_unfired
 
 
 def run_training(

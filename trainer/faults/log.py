@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from trainer.errors import RunWriteError
-from trainer.faults import Kind
+from trainer.faults.plan import Kind
 
 FAULTS: Final = "faults.jsonl"
 TIMELINE: Final = "timeline.jsonl"

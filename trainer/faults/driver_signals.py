@@ -10,8 +10,8 @@ import sys
 from types import TracebackType
 from typing import Final, Self
 
-from trainer.planned_faults import Planned
-from trainer.process_holds import PERIOD_S, standing_s
+from trainer.faults.holds import PERIOD_S, standing_s
+from trainer.faults.planned import Planned
 
 # Arguments: process id, seconds standing, seconds running, seconds in all.
 _WAKER: Final = """

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from actors.messages import DRIVER
 from trainer.config import Config
 from trainer.errors import ConfigError
-from trainer.faults import Kind, Plan, RandomFaults
+from trainer.faults.plan import Kind, Plan, RandomFaults
 
 
 class Planned(NamedTuple):

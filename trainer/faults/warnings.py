@@ -5,8 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from trainer.fault_log import FaultRecord, read_faults
-from trainer.faults import Plan
+from trainer.faults.log import FaultRecord, read_faults
+from trainer.faults.plan import Plan
 
 
 def warn_of_unfired(console: Console, folder: Path, plan: Plan | None) -> None:

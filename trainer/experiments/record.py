@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from trainer.fault_log import FaultRecord, Moment, read_faults, read_lines, read_timeline
-from trainer.timeline import Curve, Mark
+from trainer.experiments.timeline import Curve, Mark
+from trainer.faults.log import FaultRecord, Moment, read_faults, read_lines, read_timeline
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from trainer.experiment import RunRecord
+from trainer.experiments.record import RunRecord
 
 _COLUMNS = (
     "digest\nequal",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from actors.messages import DRIVER
 from actors.names import slot_of
-from trainer.planned_faults import Planned
+from trainer.faults.planned import Planned
 
 
 class Living(NamedTuple):

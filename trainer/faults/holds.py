@@ -7,7 +7,7 @@ one stands all the time.
 import math
 from typing import Final, NamedTuple
 
-from trainer.planned_faults import Planned
+from trainer.faults.planned import Planned
 
 PERIOD_S: Final = 0.05
 _SLACK_S: Final = 1e-6  # who wakes exactly when something changes sees it changed

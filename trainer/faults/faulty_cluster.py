@@ -6,8 +6,8 @@ from typing import Self
 
 from actors.cluster import Cluster, Heard
 from actors.messages import RunEpoch
-from trainer.fault_injection import FaultInjector, Told
-from trainer.faults import Plan
+from trainer.faults.injection import FaultInjector, Told
+from trainer.faults.plan import Plan
 
 
 class FaultyCluster:

@@ -1,7 +1,7 @@
 """A plan of faults: what is killed, paused or slowed, and when. A YAML file, checked here.
 
-It only says what shall happen. `planned_faults.py` numbers it, `fault_schedule.py` decides
-when which signal is due, `fault_injection.py` sends it.
+It only says what shall happen. `faults/planned.py` numbers it, `faults/schedule.py` decides
+when which signal is due, `faults/injection.py` sends it.
 """
 
 import re

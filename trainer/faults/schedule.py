@@ -1,7 +1,7 @@
 """Which signal is due when: a plan's faults against a clock and the living actors.
 
 No clock, no thread, no process here: time, step and who lives come in as arguments, and
-signals come out. `fault_injection.py` runs it; `process_holds.py` is what a pause does.
+signals come out. `faults/injection.py` runs it; `faults/holds.py` is what a pause does.
 """
 
 import math
@@ -10,10 +10,10 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 from typing import NamedTuple
 
 from actors.messages import DRIVER
-from trainer.fault_targets import Living, targets
-from trainer.faults import Plan
-from trainer.planned_faults import Planned, planned_faults, random_faults
-from trainer.process_holds import Hold
+from trainer.faults.holds import Hold
+from trainer.faults.plan import Plan
+from trainer.faults.planned import Planned, planned_faults, random_faults
+from trainer.faults.targets import Living, targets
 
 
 class Signal(NamedTuple):
@@ -120,7 +120,7 @@ class FaultSchedule:
             self._stopped.pop(name, None)
             self._holds = [hold for hold in self._holds if hold.name != name]
             return Signal(planned, name, SIGKILL)
-        if name != DRIVER:  # who stands can not wake itself: `driver_signals.py`
+        if name != DRIVER:  # who stands can not wake itself: `faults/driver_signals.py`
             self._holds.append(Hold(planned, name, now_s))
             self._stopped[name] = planned
         return Signal(planned, name, SIGSTOP)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final, NamedTuple
 
-from trainer.faults import Kind
-from trainer.label_places import Box, Point, place_labels
+from trainer.experiments.label_places import Box, Point, place_labels
+from trainer.faults.plan import Kind
 
 WIDTH: Final = 800
 HEIGHT: Final = 420

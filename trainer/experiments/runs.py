@@ -11,7 +11,7 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Final
 
-from trainer.fault_log import read_faults
+from trainer.faults.log import read_faults
 
 _MOST_RESUMES: Final = 50
 _INTERRUPTED_S: Final = 60  # a run that Ctrl-C reached may write its checkpoint

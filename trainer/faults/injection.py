@@ -1,7 +1,7 @@
 """A thread that does to a running training what a plan says: real signals, real processes.
 
 It hears what the driver hears, asks `fault_schedule.FaultSchedule` what is due, sends it and
-writes it down. Whatever it stopped goes on when it ends. `faulty_cluster.py` puts it between
+writes it down. Whatever it stopped goes on when it ends. `faults/faulty_cluster.py` puts it between
 a cluster and its driver.
 """
 
@@ -21,12 +21,12 @@ from typing import Self, TypeAlias
 from actors.cluster import Heard
 from actors.messages import DRIVER, Progress, Snapshot, Stall
 from actors.orders import Died, Joined
-from trainer.driver_signals import DriverHolds
-from trainer.fault_log import FaultLog, FaultRecord, Hit
-from trainer.fault_schedule import FaultSchedule, Signal
-from trainer.fault_targets import Living
-from trainer.faults import Plan
-from trainer.planned_faults import Planned
+from trainer.faults.driver_signals import DriverHolds
+from trainer.faults.log import FaultLog, FaultRecord, Hit
+from trainer.faults.plan import Plan
+from trainer.faults.planned import Planned
+from trainer.faults.schedule import FaultSchedule, Signal
+from trainer.faults.targets import Living
 
 Told: TypeAlias = Callable[[float, FaultRecord], None]
 
