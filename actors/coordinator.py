@@ -85,7 +85,7 @@ class Coordinator:
                 return self._hello(message)
             case Down(name, reason) | Ended(name, reason):
                 return self._down(name, reason, linked=isinstance(message, Down))
-            case Pong(name):
+            case Pong(name) if self._is_linked(name):  # else it was killed meanwhile
                 self._presence.heard(name, self._now_s)
                 return self._assign(self._assignment.answered(name, self._now_s))
             case Late(step, shards):
@@ -226,6 +226,8 @@ class Coordinator:
         self, fact: Snapshot | Progress | Stall | Repeated | NotFinite | Refused
     ) -> list[Envelope]:
         """What the server tells, the driver hears; and some of it matters here."""
+        if self._server is None and not isinstance(fact, NotFinite | Refused):
+            return []  # the last words of one that was killed: the next starts from before them
         if isinstance(fact, Snapshot):
             self._newest, self._snapshot_wanted = fact, False
         if isinstance(fact, EpochDone):

@@ -33,6 +33,7 @@ class Pace:
     def begin(self, now_s: float) -> None:
         """A step begins after a pause: what lay before does not count."""
         self._began_s, self._patience, self._slept_s = now_s, 1.0, 0.0
+        self._asked_s = now_s  # nobody asks during a pause, which is no sleep
 
     def step(self, now_s: float) -> None:
         """The running step is done, the next begins."""

@@ -56,8 +56,12 @@ def test_every_schedule_ends_with_the_undisturbed_bytes(
 ) -> None:
     simulated = simulation(shard_count, worker_count)
     expected = state_of(simulated.trajectory[EPOCHS * STEPS_PER_EPOCH])
+
+    def tell(line: str) -> None:
+        seen["killed for silence"] += line.endswith("is killed for its silence")
+
     for seed in range(SCHEDULES):
-        outcome = simulated.run(seed)
+        outcome = simulated.run(seed, tell)
         assert state_of(outcome.done) == expected, f"seed {seed}"
         seen.update(outcome.harm + outcome.facts)
         seen["schedules"] += 1
@@ -73,6 +77,7 @@ def test_all_kinds_of_harm_were_done_and_all_kinds_of_recovery_happened(
     assert min(done.values()) > 100, done
     recovered = {k: seen[k] for k in ("Restarting", "Suspected", "Stall", "Snapshot", "Repeated")}
     assert min(recovered.values()) > 100, recovered
+    assert seen["killed for silence"] > 100
 
 
 def test_one_seed_is_one_schedule() -> None:
