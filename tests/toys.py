@@ -12,7 +12,7 @@ from actors.cluster import Cluster, Job, initial_state
 from actors.local_cluster import LocalCluster
 from actors.messages import EpochDone, Hello, RunEpoch, Vector
 from actors.objectives import BatchLoss, Shard
-from actors.orders import DriverMessage, Failed
+from actors.orders import DriverMessage, Envelope, Failed
 
 
 class Attraction:
@@ -143,3 +143,8 @@ def undisturbed(job: Job, steps: int) -> EpochDone:
 def hello(name: str) -> Hello:
     """A worker's first message."""
     return Hello(name, "127.0.0.1", 1)
+
+
+def kinds(envelopes: Sequence[Envelope]) -> list[tuple[str, str]]:
+    """To whom, and what kind of message."""
+    return [(address, type(message).__name__) for address, message in envelopes]
