@@ -11,7 +11,8 @@ import pytest
 
 from actors.endpoint import Endpoint
 from actors.handshake import new_key
-from actors.messages import Assign, Down, EpochDone, Message, Stop, Weights
+from actors.messages import Assign, EpochDone, Stop, Weights
+from actors.orders import Down, Message
 from actors.wire import encode
 from tests.toys import hello
 
