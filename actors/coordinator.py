@@ -91,8 +91,7 @@ class Coordinator:
             case Late(step, shards):
                 return self._late(step, shards)
             case RunEpoch():
-                self._run = message
-                return self._to_server(message)
+                return self._run_epoch(message)
             case TakeSnapshot():
                 self._snapshot_wanted = True
                 return self._to_server(message)
@@ -120,7 +119,7 @@ class Coordinator:
         return [joined, *up(hello), *self._complete()]
 
     def _server_up(self, hello: Hello) -> list[Envelope]:
-        self._server = hello
+        self._server, self._progress_s = hello, self._now_s
         at = ServerAt(hello.host, hello.port)
         links: list[Envelope] = [(name, at) for name in self._assignment.workers]
         if self._run:
@@ -236,6 +235,13 @@ class Coordinator:
             self._done_step = fact.step
         ended = self._moved(fact.step) if isinstance(fact, Progress | EpochDone) else []
         return [*ended, (DRIVER, fact)]
+
+    def _run_epoch(self, epoch: RunEpoch) -> list[Envelope]:
+        """The time before it, when nothing was to be done, is neither a step nor a standstill."""
+        self._run, self._progress_s = epoch, self._now_s
+        if self._server_stalled_since_s is not None:
+            self._server_stalled_since_s = self._now_s
+        return self._to_server(epoch)
 
     def _moved(self, step: int) -> list[Envelope]:
         """Steps were done. The first ones after a server's death end the standstill."""

@@ -384,6 +384,42 @@ def test_once_steps_are_known_the_limit_is_link_timeout_s_and_four_of_them() -> 
     assert Died(SERVER, "silent for more than 18 s") in of(told, Died)
 
 
+def test_a_pause_between_epochs_makes_no_step_long_and_the_limit_no_greater() -> None:
+    """Else who is stopped in an epoch's first steps would be waited for as long as the pause."""
+    core = running(1)
+    ticks(core, 100.0, 101.0, SERVER, "worker-0")
+    core.handle(snapshot(9, EpochDone))
+    ticks(core, 101.25, 161.0, SERVER, "worker-0")  # the driver evaluates
+    core.handle(RunEpoch(1, 18))
+    ticks(core, 161.25, 162.0, SERVER, "worker-0")
+    core.handle(Progress(1, 10, 3, 1.0))  # a step in 1 s: the limit is 10 + 4 * 1 s
+    told = ticks(core, 162.25, 180.0, "worker-0")
+    assert Died(SERVER, "silent for more than 14 s") in of(told, Died)
+
+
+def test_a_start_that_takes_long_makes_no_step_long() -> None:
+    core = coordinator(1)
+    ticks(core, 100.0, 130.0)
+    core.handle(server_hello())
+    core.handle(hello("worker-0"))
+    core.handle(RunEpoch(0, 9))
+    ticks(core, 130.25, 131.0, SERVER, "worker-0")
+    core.handle(Progress(0, 1, 3, 1.0))
+    told = ticks(core, 131.25, 150.0, "worker-0")
+    assert Died(SERVER, "silent for more than 14 s") in of(told, Died)
+
+
+def test_a_server_that_dies_between_epochs_stands_still_only_from_the_next_epoch_on() -> None:
+    core = running(1)
+    core.handle(snapshot(9, EpochDone))
+    core.handle(Down(SERVER, "killed"))
+    ticks(core, 100.0, 140.0, "worker-0")
+    core.handle(RunEpoch(1, 18))
+    ticks(core, 140.25, 142.0, "worker-0")
+    core.handle(server_hello("server.2"))
+    assert (DRIVER, Stall(10, 2.0)) in core.handle(Progress(1, 10, 3, 1.0))
+
+
 def test_a_silent_server_is_killed_and_restarted_too() -> None:
     core = running(1)
     told = ticks(core, 100.0, 161.0, "worker-0")

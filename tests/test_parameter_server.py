@@ -345,6 +345,20 @@ def test_a_death_in_mid_step_is_reported_as_a_stall_when_the_step_ends() -> None
     assert stalled == (DRIVER, Stall(2, 3.5))  # from 11.0 to 14.5
 
 
+def test_a_death_between_two_epochs_holds_up_only_the_epoch_that_follows() -> None:
+    core = server()
+    core.handle(hello("worker-0"))
+    core.handle(Tick(10.0))
+    core.handle(RunEpoch(0, 1))
+    core.handle(dx(0, 0, 2))
+    core.handle(Down("worker-0", "killed"))
+    core.handle(Tick(70.0))
+    core.handle(RunEpoch(1, 2))
+    core.handle(Tick(71.5))
+    (stalled, _) = core.handle(dx(1, 0, 2))
+    assert stalled == (DRIVER, Stall(2, 1.5))
+
+
 def test_several_deaths_in_one_step_are_one_stall() -> None:
     core = server()
     for name in ("worker-0", "worker-1", "worker-2"):
