@@ -1,15 +1,22 @@
 """Hostile input on a link: refused, counted, bounded in memory, and training goes on."""
 
+import base64
 import gc
 import socket
+import stat
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import ray
 
 from actors.endpoint import Address, Endpoint
 from actors.handshake import new_key
@@ -30,7 +37,7 @@ from tests.strangers import (
     say,
     say_proven,
 )
-from tests.toys import hello, toy_job, undisturbed
+from tests.toys import Failing, hello, toy_job, undisturbed
 
 DX = Dx(0, 0, 1, 3, 1.0, np.ones(33, "f4"))
 
@@ -336,3 +343,54 @@ def test_a_training_under_attack_goes_on_to_the_same_bytes() -> None:
 
 def refused_in(messages: list[DriverMessage]) -> int:
     return sum(message.count for message in messages if isinstance(message, Refused))
+
+
+# --- The key
+
+
+def traces_of(key: bytes) -> list[bytes]:
+    """How the key would look where it is written down."""
+    return [key, key.hex().encode(), repr(key)[2:-1].encode(), base64.b64encode(key)]
+
+
+def places_with(key: bytes, session: Path) -> list[str]:
+    """Argument lists and environments of Ray's and our processes; files that others may read."""
+    found = []
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        for what in ("cmdline", "environ"):
+            with suppress(OSError):  # it has just ended
+                if holds(Path(f"/proc/{process.pid}/{what}").read_bytes(), key):
+                    found.append(f"{what} of {process.pid}")
+    for root in (session, Path("/dev/shm")):
+        for path in root.rglob("*"):
+            with suppress(OSError):
+                mode = path.stat().st_mode
+                if stat.S_ISREG(mode) and mode & 0o044 and holds(path.read_bytes(), key):
+                    found.append(str(path))
+    return found
+
+
+def holds(written: bytes, key: bytes) -> bool:
+    return any(trace in written for trace in traces_of(key))
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_the_key_is_in_no_log_no_argument_list_and_no_file_that_others_may_read() -> None:
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    job = toy_job(4)
+    failing = replace(job, shards=[*job.shards[:3], Failing(job.shards[3], 5)])  # it logs much
+    with RayCluster(failing, Crew(2, 2)) as cluster:
+        key = cluster._links.key
+        cluster.run_epoch(RunEpoch(0, 60))
+        messages = heard_until(cluster, Died)
+        assert places_with(key, session) == []
+        # The search itself does find what is there.
+        written = session / "logs" / "everstep-test.log"
+        written.write_text(f"the key is {key!r}")
+        program = [sys.executable, "-c", "input()", key.hex()]
+        with subprocess.Popen(program, stdin=subprocess.PIPE) as process:
+            found = places_with(key, session)
+            process.communicate(b"\n")
+        written.unlink()
+    assert "the disk ate the rows" in str(messages[-1])
+    assert found == [f"cmdline of {process.pid}", str(written)]
