@@ -113,7 +113,8 @@ class RayCluster:
     def _obey(self, order: Start | Kill) -> None:
         """Start an actor's process, which takes a second or more in the background; or end it."""
         if isinstance(order, Kill):
-            self.signal(order.name, signal.SIGKILL)  # a stopped process hears nobody else
+            with suppress(ray.exceptions.RayError):  # its host may be gone too
+                self.signal(order.name, signal.SIGKILL)  # a stopped process hears nobody else
             self._kill(order.name)
             return
         job, shard_count = self._job, len(self._job.shards)

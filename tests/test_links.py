@@ -142,7 +142,9 @@ def test_for_a_stopped_peer_only_the_newest_weights_wait_whatever_the_number_of_
     assert len(queued) == 2  # the one that is cut into bytes, and the newest
     # When it goes on, it gets what was begun, all that is not weights, and the newest weights.
     (_, heard) = exchange(server, stopped, until=lambda inboxes: len(inboxes[1]) == 7)
-    assert [m.shards for m in heard if isinstance(m, Assign)] == [(step,) for step in range(0, 50, 10)]
+    assert [m.shards for m in heard if isinstance(m, Assign)] == [
+        (step,) for step in range(0, 50, 10)
+    ]
     weights = [m for m in heard if isinstance(m, Weights)]
     assert [m.step for m in weights] == [0, 49]
     assert {*weights[1].parameters} == {49.0}

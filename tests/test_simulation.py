@@ -92,8 +92,9 @@ def test_one_seed_is_one_schedule() -> None:
 def test_a_schedule_can_be_replayed_message_by_message() -> None:
     story: list[str] = []
     outcome = simulation(4, 3).run(3, story.append)
-    assert sum(line.startswith("*** the driver dies") for line in story) == (
-        outcome.harm["kill driver"]
+    assert (
+        sum(line.startswith("*** the driver dies") for line in story)
+        == (outcome.harm["kill driver"])
     )
     died = [line for line in story if re.fullmatch(r"\*\*\* (worker|server)\S* dies", line)]
     assert len(died) == outcome.harm["kill worker"] + outcome.harm["kill server"] > 0

@@ -45,7 +45,9 @@ def frame_of(message: Message) -> bytes:
 def object_of(message_type: type[RemoteMessage]) -> RemoteMessage:
     samples = {int: 7, float: 0.5, str: "é", tuple[int, ...]: (1, 2), Vector: np.ones(3, "f4")}
     hints = get_type_hints(message_type)
-    return message_type(**{field.name: samples[hints[field.name]] for field in fields(message_type)})
+    return message_type(
+        **{field.name: samples[hints[field.name]] for field in fields(message_type)}
+    )
 
 
 @given(MESSAGES)
