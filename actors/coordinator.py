@@ -27,6 +27,7 @@ from actors.messages import (
     Stop,
     TakeSnapshot,
 )
+from actors.muster import Muster
 from actors.names import slot_of
 from actors.orders import (
     CLUSTER,
@@ -61,15 +62,13 @@ class Coordinator:
         self._assignment = Assignment(shard_count)
         self._presence = Presence(crew.link_timeout_s, crew.start_timeout_s)
         self._supervisor = Supervisor(crew.supervision)
-        self._starting: set[str] = set()
+        self._muster = Muster(crew.min_workers, crew.start_timeout_s)
         self._server: Hello | None = None
         self._run: RunEpoch | None = None  # asked of the server, and of each new one
         self._snapshot_wanted = False  # likewise
         self._done_step = state.step
-        self._ready = False
         self._failed = False
         self._now_s = 0.0
-        self._incomplete_since_s: float | None = 0.0  # without a server, or without workers
         self._last_death = ""
         self._standstill = Standstill(state.step)
 
@@ -84,14 +83,13 @@ class Coordinator:
                 return self._hello(message)
             case Down(name, reason) | Ended(name, reason):
                 return self._down(name, reason, linked=isinstance(message, Down))
-            case Pong(name):
+            case Pong(name) if self._is_linked(name):  # else it was killed meanwhile
                 self._presence.heard(name, self._now_s)
                 return self._assign(self._assignment.answered(name, self._now_s))
             case Late(step, shards):
                 return self._late(step, shards)
             case RunEpoch():
-                self._run = message
-                return self._to_server(message)
+                return self._run_epoch(message)
             case TakeSnapshot():
                 self._snapshot_wanted = True
                 return self._to_server(message)
@@ -105,22 +103,24 @@ class Coordinator:
     # --- Coming
 
     def _start(self, name: str) -> Envelope:
-        self._starting.add(name)
+        self._muster.starting.add(name)
         if slot_of(name) != SERVER:
             return CLUSTER, Start(name)
         return CLUSTER, Start(name, self._newest, self._standstill.step)
 
     def _hello(self, hello: Hello) -> list[Envelope]:
-        if hello.name not in self._starting:  # it was given up, and another has its place
+        if hello.name not in self._muster.starting:  # it was given up, and another has its place
             return [] if self._is_linked(hello.name) else [(hello.name, Stop())]
-        self._starting.discard(hello.name)
+        self._muster.starting.discard(hello.name)
         self._presence.heard(hello.name, self._now_s)
         joined = (DRIVER, Joined(hello.name, hello.host, hello.process_id))
         up = self._server_up if slot_of(hello.name) == SERVER else self._worker_up
-        return [joined, *up(hello), *self._complete()]
+        envelopes = [joined, *up(hello)]
+        return [*envelopes, (DRIVER, Ready())] if self._count() else envelopes
 
     def _server_up(self, hello: Hello) -> list[Envelope]:
         self._server = hello
+        self._standstill.begin(self._now_s)
         at = ServerAt(hello.host, hello.port)
         links: list[Envelope] = [(name, at) for name in self._assignment.workers]
         if self._run:
@@ -135,16 +135,10 @@ class Coordinator:
             return changes
         return [*changes, (hello.name, ServerAt(self._server.host, self._server.port))]
 
-    def _complete(self) -> list[Envelope]:
-        """Training can begin, or go on, as soon as there is a server and a worker."""
+    def _count(self) -> bool:
+        """True once: training can begin."""
         workers = len(self._assignment.workers)
-        if self._server is None or not workers:
-            return []
-        if not self._ready and workers < self._crew.min_workers:
-            return []
-        self._incomplete_since_s = None
-        before, self._ready = self._ready, True
-        return [] if before else [(DRIVER, Ready())]
+        return self._muster.count(self._server is not None, workers, self._now_s)
 
     def _is_linked(self, name: str) -> bool:
         is_server = self._server is not None and self._server.name == name
@@ -154,9 +148,9 @@ class Coordinator:
 
     def _down(self, name: str, reason: str, linked: bool) -> list[Envelope]:
         """Its link broke, or its process ended before it ever had one."""
-        if not (self._is_linked(name) if linked else name in self._starting):
+        if not (self._is_linked(name) if linked else name in self._muster.starting):
             return []
-        self._starting.discard(name)
+        self._muster.starting.discard(name)
         self._presence.forget(name)
         self._last_death = f"{name} died: {reason}"
         died: Envelope = (DRIVER, Died(name, reason))
@@ -166,8 +160,7 @@ class Coordinator:
             self._standstill.server_died()
         elif name in self._assignment:
             changes = self._assign(self._assignment.remove(name))
-        if self._incomplete_since_s is None and not (self._server and self._assignment.workers):
-            self._incomplete_since_s = self._now_s
+        self._count()
         return [died, *changes, *self._restart(name, reason)]
 
     def _restart(self, name: str, reason: str) -> list[Envelope]:
@@ -191,7 +184,7 @@ class Coordinator:
     def _tick(self, now_s: float) -> list[Envelope]:
         if self._now_s == 0.0:  # the first one: time begins
             self._standstill.begin(now_s)
-            self._incomplete_since_s = now_s
+            self._muster.begin(now_s)
         self._now_s = now_s
         ask, silent = self._presence.tick(now_s)
         envelopes: list[Envelope] = [(name, Ping()) for name in ask]
@@ -203,19 +196,15 @@ class Coordinator:
 
     def _overdue(self) -> list[Envelope]:
         """Nobody waits for ever for a server, or for the first worker."""
-        since_s, limit_s = self._incomplete_since_s, self._crew.start_timeout_s
-        if since_s is None or self._failed or self._now_s - since_s <= limit_s:
+        if self._failed or not self._muster.is_overdue(self._now_s):
             return []
-        why = f"did not start within {limit_s:g} s"
+        why = f"did not start within {self._crew.start_timeout_s:g} s"
         if self._server is None:
             return self._fail(f"the parameter server {why}{self._after()}")
         if not self._assignment.workers:
             return self._fail(f"no worker is left, and a new one {why}{self._after()}")
-        self._incomplete_since_s, self._ready = None, True
-        return [
-            *((DRIVER, Missing(name, why)) for name in sorted(self._starting)),
-            (DRIVER, Ready()),
-        ]
+        missing = self._muster.begin_with_less()
+        return [*((DRIVER, Missing(name, why)) for name in missing), (DRIVER, Ready())]
 
     def _after(self) -> str:
         return f"; {self._last_death}" if self._last_death else ""
@@ -226,6 +215,8 @@ class Coordinator:
         self, fact: Snapshot | Progress | Stall | Repeated | NotFinite | Refused
     ) -> list[Envelope]:
         """What the server tells, the driver hears; and some of it matters here."""
+        if self._server is None and not isinstance(fact, NotFinite | Refused):
+            return []  # the last words of one that was killed: the next starts from before them
         if isinstance(fact, Snapshot):
             self._newest, self._snapshot_wanted = fact, False
         if isinstance(fact, EpochDone):
@@ -234,6 +225,12 @@ class Coordinator:
             self._done_step = fact.step
         ended = self._moved(fact.step) if isinstance(fact, Progress | EpochDone) else []
         return [*ended, (DRIVER, fact)]
+
+    def _run_epoch(self, epoch: RunEpoch) -> list[Envelope]:
+        """The time before it, when nothing was to be done, is neither a step nor a standstill."""
+        self._run = epoch
+        self._standstill.end_pause(self._now_s)
+        return self._to_server(epoch)
 
     def _moved(self, step: int) -> list[Envelope]:
         stalls = self._standstill.moved(step, self._now_s)

@@ -1,7 +1,8 @@
 """How long steps take, and from when on the running one is late.
 
 Late is measured against the run's own history: three times the median of the last steps,
-and a margin that an operating system's hiccup does not exceed. It knows no clock.
+and a margin that an operating system's hiccup does not exceed. The first step of all, which
+has none and waits for the data too, may take some seconds. It knows no clock.
 """
 
 from collections import deque
@@ -9,7 +10,7 @@ from statistics import median
 from typing import Final
 
 _REMEMBERED: Final = 16
-_NEEDED: Final = 3
+_FIRST_S: Final = 5.0
 _FACTOR: Final = 3.0
 _MARGIN_S: Final = 0.1
 _OWN_SLEEP_S: Final = 0.5
@@ -33,6 +34,7 @@ class Pace:
     def begin(self, now_s: float) -> None:
         """A step begins after a pause: what lay before does not count."""
         self._began_s, self._patience, self._slept_s = now_s, 1.0, 0.0
+        self._asked_s = now_s  # nobody asks during a pause, which is no sleep
 
     def step(self, now_s: float) -> None:
         """The running step is done, the next begins."""
@@ -44,10 +46,8 @@ class Pace:
         unasked_s, self._asked_s = now_s - self._asked_s, now_s
         if unasked_s > _OWN_SLEEP_S:  # this process slept: what came meanwhile is not read yet
             self._slept_s += unasked_s
-        if len(self._seconds) < _NEEDED:
-            return False
-        allowed_s = self._patience * (_MARGIN_S + _FACTOR * median(self._seconds))
-        if now_s - self._began_s - self._slept_s <= allowed_s:
+        usual_s = _MARGIN_S + _FACTOR * median(self._seconds) if self._seconds else _FIRST_S
+        if now_s - self._began_s - self._slept_s <= self._patience * usual_s:
             return False
         self._patience *= 2
         return True

@@ -109,6 +109,8 @@ class ParameterServer:
             self._sample_count, self._loss_sum = 0, 0.0
         self._epoch, self._until_step = epoch, until_step
         self._pace.begin(self._now_s)
+        if self._stalled_since_s is not None:  # who died before it held nothing up
+            self._stalled_since_s = self._now_s
         return self._broadcast()
 
     def _dx(self, dx: Dx) -> list[Envelope]:

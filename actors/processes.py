@@ -8,7 +8,8 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from actors.cluster import one_blas_thread
 from actors.endpoint import Address, Endpoint
@@ -22,10 +23,11 @@ _WAIT_S: Final = 0.05
 _REASON_CHARACTERS: Final = 4000
 
 
-class Links(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Links:
     """What an actor needs to link to others; `Endpoint` explains each."""
 
-    key: bytes
+    key: bytes = field(repr=False)
     find_host: Callable[[], str]  # called in the actor's process
     array_bound_bytes: int
     link_timeout_s: float

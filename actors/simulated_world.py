@@ -139,6 +139,13 @@ class World:
         self._tell(f"*** {name} dies")
         self._end(name, lost, "killed")
 
+    def _kill(self, name: str) -> None:
+        """The driver closes its link, and hears nothing more on it, then the process ends."""
+        self._tell(f"*** {name} is killed for its silence")
+        for end in [end for end in self.ends if (end.owner, end.peer) == (DRIVER, name)]:
+            end.queue.clear()
+        self._end(name, _nothing, "killed by the coordinator")
+
     def _end(self, name: str, lost: Callable[[int], int], reason: str) -> None:
         if self.cores.pop(name, None) is None:
             return
@@ -185,7 +192,7 @@ class World:
             case Start() if address == CLUSTER:
                 self.starting.append(message)
             case Kill(name) if address == CLUSTER:
-                self._end(name, _nothing, "killed by the coordinator")
+                self._kill(name)
             case Connect(label, host, _, hello) if address == CLUSTER:
                 self._link(sender, host, label, hello)
             case Leave(reason) if address == CLUSTER:

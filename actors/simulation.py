@@ -28,6 +28,7 @@ _HARM_CHANCE: Final = 0.1
 _TICK_CHANCE: Final = 0.1
 _MOST_HARM: Final = 60
 _TURNS: Final = 50_000  # far beyond what any schedule needs
+_SILENCE_S: Final = 1.5  # so short that it happens
 _FOREVER_S: Final = 1e9
 # The adversary may kill as often as it likes: what supervision does about it is another test.
 _RESTLESS: Final = Supervision(Intensity(10**6, 1.0), Intensity(10**6, 1.0))
@@ -106,7 +107,7 @@ class _Schedule:
     def _new_world(self) -> World:
         """A driver starts from a checkpoint, and asks for the epoch in which that lies."""
         state = self._dice.choice(self._checkpoints[-3:])
-        crew = Crew(1, self._simulation.worker_count, _RESTLESS, start_timeout_s=_FOREVER_S)
+        crew = Crew(1, self._simulation.worker_count, _RESTLESS, _SILENCE_S, _FOREVER_S)
         invariants = Invariants(self._simulation.trajectory, len(self._simulation.job.shards))
         world = World(self._simulation.job, crew, state, invariants, self._hear, self._tell)
         self._asked = state.step // self._simulation.steps_per_epoch

@@ -17,8 +17,14 @@ class Standstill:
         self._since_s: float | None = None
 
     def begin(self, now_s: float) -> None:
-        """Time begins."""
+        """From now on steps can be done: what lay before is no step's time."""
         self._moved_s = now_s
+
+    def end_pause(self, now_s: float) -> None:
+        """An epoch is asked for: before it, nothing was to be done."""
+        self._moved_s = now_s
+        if self._since_s is not None:
+            self._since_s = now_s
 
     def server_died(self) -> None:
         """Nothing moves since steps were last heard of."""

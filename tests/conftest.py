@@ -1,13 +1,16 @@
 """What several test files share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from actors.endpoint import Endpoint
 from tests.command import Everstep
+from tests.linked import BOUND, KEY, Clock
 from trainer.config import Config
 
 # A deadline would be a timing, and the machine may be busy.
@@ -49,3 +52,21 @@ def everstep(tmp_path: Path) -> Iterator[Everstep]:
     yield made
     for process in made.processes():
         process.kill()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def endpoint(clock: Clock) -> Iterator[Callable[..., Endpoint]]:
+    """Makes endpoints on loopback, and closes them."""
+    with ExitStack() as opened:
+
+        def make(key: bytes = KEY, bound: int = BOUND) -> Endpoint:
+            made = Endpoint(key, "127.0.0.1", bound, link_timeout_s=10.0, clock=clock)
+            opened.callback(made.close, "the test is over", flush_s=0.0)
+            return made
+
+        yield make

@@ -47,7 +47,11 @@ def test_the_trainer_imports_no_socket(repository: Path) -> None:
         assert not imported(path) & SOCKETS, path
 
 
-@pytest.mark.parametrize("core", ["worker", "parameter_server", "coordinator", "reduction"])
+@pytest.mark.parametrize("core", [
+        "worker", "parameter_server", "coordinator", "reduction", "assignment", "presence",
+        "supervisor", "pace", "names",
+    ],
+)  # fmt: skip
 def test_the_cores_know_no_socket_no_clock_no_thread_and_no_randomness(
     core: str, repository: Path
 ) -> None:

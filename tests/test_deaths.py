@@ -1,45 +1,67 @@
-"""Real processes on Ray, killed in mid-epoch: the digest stays, and the event is written down."""
+"""Real processes on Ray that are killed, stopped and starved: the digest stays."""
 
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 import pytest
 import ray
 
-from actors.cluster import Job
+from actors.cluster import Job, initial_state
 from actors.messages import (
-    Assigned,
-    Died,
-    DriverMessage,
+    SERVER,
     EpochDone,
-    Failed,
-    Joined,
+    NotFinite,
     Progress,
+    Repeated,
     RunEpoch,
+    Snapshot,
     Stall,
     Vector,
 )
+from actors.names import slot_of
 from actors.objectives import BatchLoss, Objective, Shard
+from actors.orders import (
+    Assigned,
+    Died,
+    DriverMessage,
+    Failed,
+    Joined,
+    Missing,
+    Ready,
+    Restarting,
+    Suspected,
+)
 from actors.ray_cluster import RayCluster
-from tests.toys import Deadly, Descent, Failing, finish, toy_job, undisturbed
-from trainer.checkpoints import digest
+from actors.supervisor import Crew, Intensity, Supervision
+from tests.toys import Attraction, Deadly, Descent, Failing, Targets, finish, toy_job, undisturbed
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 STEPS = 60
-
+DEADLINE_S = 60.0
 
 Kind = TypeVar("Kind")
 
 
 def of_kind(messages: Sequence[DriverMessage], kind: type[Kind]) -> list[Kind]:
     return [message for message in messages if isinstance(message, kind)]
+
+
+def ends_undisturbed(messages: Sequence[DriverMessage], job: Job, step: int) -> None:
+    """The epoch's end is the undisturbed one: its arrays' bytes, and sums, to the bit."""
+    done, expected = of_kind(messages, EpochDone)[-1], undisturbed(job, step)
+    assert done.step == step
+    assert done.parameters.tobytes() == expected.parameters.tobytes()
+    assert done.optimizer_state.tobytes() == expected.optimizer_state.tobytes()
+    assert (done.sample_count, done.loss_sum) == (expected.sample_count, expected.loss_sum)
 
 
 def deadly(job: Job, deaths: dict[int, int], tmp_path: Path) -> Job:
@@ -50,82 +72,362 @@ def deadly(job: Job, deaths: dict[int, int], tmp_path: Path) -> Job:
     return replace(job, shards=shards)
 
 
-@pytest.mark.parametrize(("workers", "shard", "step"), [(2, 0, 0), (2, 3, 30), (3, 5, 59)])
-def test_a_worker_killed_while_it_computes_changes_no_byte(
-    workers: int, shard: int, step: int, tmp_path: Path
+class Gated(Targets):
+    """A shard that is computed from step `gate` on only while the file `opened` is there."""
+
+    def __init__(self, shard: Targets, gate: int, opened: Path) -> None:
+        super().__init__(shard.number, shard.size, shard.rows, shard.dtype)
+        self.gate, self.opened = gate, opened
+
+    def batch(self, step: int) -> Any:
+        until_s = time.monotonic() + DEADLINE_S
+        while step >= self.gate and not self.opened.exists() and time.monotonic() < until_s:
+            time.sleep(0.01)
+        return super().batch(step)
+
+
+def gated(job: Job, gate: int, opened: Path) -> Job:
+    """The job, whose first shard holds step `gate` up until the file is there."""
+    first, *rest = job.shards
+    assert isinstance(first, Targets)
+    return replace(job, shards=[Gated(first, gate, opened), *rest])
+
+
+class Course:
+    """A training on Ray that a test watches and disturbs; the first epoch runs."""
+
+    def __init__(self, cluster: RayCluster, until_step: int) -> None:
+        self.cluster = cluster
+        self.messages: list[DriverMessage] = []
+        cluster.run_epoch(RunEpoch(0, until_step))
+
+    def until(self, kind: type[Kind], count: int = 1) -> list[Kind]:
+        """Go on until so many messages of the kind were heard in all."""
+        until_s = time.monotonic() + DEADLINE_S
+        while len(found := of_kind(self.messages, kind)) < count:
+            heard = self.cluster.receive(max(0.0, until_s - time.monotonic()))
+            assert heard is not None, self.messages
+            self.messages.append(heard.message)
+            assert not isinstance(heard.message, Failed), heard.message.reason
+        return found
+
+    def until_shared(self, **shares: tuple[int, ...]) -> None:
+        """Go on until the living hold these shards; `_` and `__` stand for `-` and `.`."""
+        expected = {
+            name.replace("__", ".").replace("_", "-"): held for name, held in shares.items()
+        }
+        while self.shares() != expected:
+            self.until(DriverMessage, len(self.messages) + 1)
+
+    def shares(self) -> dict[str, tuple[int, ...]]:
+        """What each living worker was last told to hold."""
+        held: dict[str, tuple[int, ...]] = {}
+        for message in self.messages:
+            if isinstance(message, Assigned):
+                held[message.name] = message.shards
+            elif isinstance(message, Died):
+                held.pop(message.name, None)
+        return held
+
+    def kill(self, *names: str) -> None:
+        for name in names:
+            assert self.cluster.signal(name, signal.SIGKILL)
+
+
+# --- Workers
+
+
+@pytest.mark.parametrize(("shard", "step"), [(0, 0), (7, 59)])
+def test_a_worker_killed_while_it_computes_is_replaced_and_changes_no_byte(
+    shard: int, step: int, tmp_path: Path
 ) -> None:
     job = toy_job(8)
-    messages = finish(RayCluster(deadly(job, {shard: step}, tmp_path), workers), STEPS)
+    messages = finish(RayCluster(deadly(job, {shard: step}, tmp_path), Crew(2, 2)), STEPS)
     assert (tmp_path / f"{shard}-{step}").exists()  # the fault did fire
     (died,) = of_kind(messages, Died)
     assert died.reason.startswith("connection")
-    (stall,) = of_kind(messages, Stall)
-    assert (stall.name, stall.step) == (died.name, step + 1)
-    done, expected = messages[-1], undisturbed(job, STEPS)
-    assert isinstance(done, EpochDone)
-    assert digest(done.parameters) == digest(expected.parameters)
-    assert (done.sample_count, done.loss_sum) == (expected.sample_count, expected.loss_sum)
+    (restarting,) = of_kind(messages, Restarting)
+    assert (restarting.replaces, restarting.name) == (died.name, f"{died.name}.2")
+    stalled = of_kind(messages, Stall)
+    assert step + 1 in [stall.step for stall in stalled]
+    assert of_kind(messages, Repeated) == []  # no step is lost
+    ends_undisturbed(messages, job, STEPS)
 
 
-def test_workers_killed_one_after_the_other_until_one_is_left_change_no_byte(
+def test_the_replacement_of_a_killed_worker_joins_and_gets_its_share(tmp_path: Path) -> None:
+    job, opened = toy_job(8), tmp_path / "opened"
+    with RayCluster(gated(job, 20, opened), Crew(2, 2)) as cluster:
+        course = Course(cluster, STEPS)
+        course.until(Progress)
+        course.kill("worker-1")
+        course.until_shared(worker_0=(0, 1, 2, 3, 4, 5, 6, 7))
+        course.until_shared(worker_0=(0, 1, 2, 3), worker_1__2=(4, 5, 6, 7))
+        opened.touch()
+        course.until(EpochDone)
+    ends_undisturbed(course.messages, job, STEPS)
+
+
+def test_several_workers_killed_at_once_and_one_after_the_other_change_no_byte(
     tmp_path: Path,
 ) -> None:
     job = toy_job(8)
     faults = {0: 10, 3: 20, 5: 30, 6: 30}
-    messages = finish(RayCluster(deadly(job, faults, tmp_path), 5), STEPS)
-    assert len(of_kind(messages, Died)) == len(faults)
-    done = messages[-1]
-    assert isinstance(done, EpochDone)
-    assert digest(done.parameters) == digest(undisturbed(job, STEPS).parameters)
+    messages = finish(RayCluster(deadly(job, faults, tmp_path), Crew(4, 4)), STEPS)
+    assert all((tmp_path / f"{shard}-{step}").exists() for shard, step in faults.items())
+    assert len(of_kind(messages, Died)) == len(of_kind(messages, Restarting)) >= 3
+    ends_undisturbed(messages, job, STEPS)
 
 
-def test_a_worker_killed_from_outside_at_a_random_moment_changes_no_byte() -> None:
-    """The kill comes when some progress is heard: wherever the worker then is."""
-    job, steps = toy_job(8, size=2000, rows=8), 1000
-    victim: int | None = None
-    messages: list[DriverMessage] = []
-    with RayCluster(job, 3) as cluster:
-        cluster.run_epoch(RunEpoch(0, steps))
-        while not messages or not isinstance(messages[-1], EpochDone | Failed):
-            messages.append(cluster.receive())
-            if isinstance(messages[-1], Progress) and victim is None:
-                victim = of_kind(messages, Joined)[1].process_id
-                os.kill(victim, signal.SIGKILL)
-    assert victim is not None
+def test_all_workers_killed_at_once_are_waited_for_and_change_no_byte(tmp_path: Path) -> None:
+    job, opened = toy_job(8), tmp_path / "opened"
+    with RayCluster(gated(job, 20, opened), Crew(3, 3)) as cluster:
+        course = Course(cluster, STEPS)
+        course.until(Progress)
+        course.kill("worker-0", "worker-1", "worker-2")
+        course.until(Died, 3)
+        opened.touch()
+        course.until(EpochDone)
+    assert {r.name for r in of_kind(course.messages, Restarting)} == {
+        "worker-0.2",
+        "worker-1.2",
+        "worker-2.2",
+    }
+    ends_undisturbed(course.messages, job, STEPS)
+
+
+def test_a_worker_that_dies_while_it_starts_is_replaced_and_changes_no_byte(
+    tmp_path: Path,
+) -> None:
+    job = toy_job(4)
+    marker = tmp_path / "died"
+    fragile = replace(job, objective=Fragile(job.objective, _die_once, marker))
+    messages = finish(RayCluster(fragile, Crew(2, 2)), STEPS)
+    assert marker.exists()
     (died,) = of_kind(messages, Died)
-    shares = of_kind(messages, Assigned)[-2:]
-    assert sorted(shard for share in shares for shard in share.shards) == list(range(8))
-    assert died.name not in {share.name for share in shares}
-    done = messages[-1]
-    assert isinstance(done, EpochDone)
-    assert digest(done.parameters) == digest(undisturbed(job, steps).parameters)
+    assert of_kind(messages, Restarting)[0].replaces == died.name
+    ends_undisturbed(messages, job, STEPS)
 
 
-def test_the_death_of_the_last_worker_ends_the_training_with_its_cause(tmp_path: Path) -> None:
-    messages = finish(RayCluster(deadly(toy_job(4), {0: 3}, tmp_path), 1), STEPS)
+# --- The server
+
+
+def test_a_server_killed_in_mid_epoch_comes_back_from_its_newest_snapshot(tmp_path: Path) -> None:
+    job, opened = toy_job(8), tmp_path / "opened"
+    with RayCluster(gated(job, 40, opened), Crew(2, 2)) as cluster:
+        course = Course(cluster, STEPS)
+        course.until(Progress)
+        while (step := of_kind(course.messages, Progress)[-1].step) == 0:
+            course.until(Progress, len(of_kind(course.messages, Progress)) + 1)
+        cluster.take_snapshot()
+        (snapshot,) = course.until(Snapshot)
+        assert snapshot.step >= step
+        course.kill(SERVER)
+        (died,) = course.until(Died)
+        joined = course.until(Joined, 4)
+        opened.touch()
+        course.until(EpochDone)
+    assert died.name == SERVER
+    assert joined[-1].name == "server.2"
+    assert of_kind(course.messages, Stall)
+    # The gate held all at step 40 at most, so no more than what lies behind the snapshot.
+    repeated = sum(fact.step_count for fact in of_kind(course.messages, Repeated))
+    assert repeated <= 40 - snapshot.step
+    ends_undisturbed(course.messages, job, STEPS)
+
+
+def test_a_server_that_never_gave_a_snapshot_begins_anew(tmp_path: Path) -> None:
+    job, opened = toy_job(8), tmp_path / "opened"
+    with RayCluster(gated(job, 40, opened), Crew(2, 2)) as cluster:
+        course = Course(cluster, STEPS)
+        course.until(Progress)
+        course.kill(SERVER)
+        course.until(Died)
+        opened.touch()
+        course.until(EpochDone)
+    (repeated,) = of_kind(course.messages, Repeated)
+    assert of_kind(course.messages, Progress)[0].step <= repeated.step_count <= 40
+    ends_undisturbed(course.messages, job, STEPS)
+
+
+def test_the_server_and_all_workers_killed_at_once_change_no_byte(tmp_path: Path) -> None:
+    job, opened = toy_job(8), tmp_path / "opened"
+    with RayCluster(gated(job, 20, opened), Crew(2, 2)) as cluster:
+        course = Course(cluster, STEPS)
+        course.until(Progress)
+        course.kill(SERVER, "worker-0", "worker-1")
+        course.until(Died, 3)
+        opened.touch()
+        course.until(EpochDone)
+    assert {slot_of(died.name) for died in of_kind(course.messages, Died)} == {
+        "server",
+        "worker-0",
+        "worker-1",
+    }
+    ends_undisturbed(course.messages, job, STEPS)
+
+
+def test_a_server_that_always_fails_ends_the_training_with_its_traceback() -> None:
+    class Broken(Descent):
+        """An optimizer that can not update."""
+
+        def update(self, *arguments: object, **outputs: object) -> None:
+            raise ArithmeticError("the weights ran away")
+
+    limits = Supervision(server=Intensity(1, 60.0))
+    job = replace(toy_job(4), optimizer=Broken())
+    messages = finish(RayCluster(job, Crew(1, 1, limits)), STEPS)
+    assert [r.name for r in of_kind(messages, Restarting)] == ["server.2"]
     assert isinstance(messages[-1], Failed)
-    assert messages[-1].reason.startswith("no worker is left; the last, worker-0, died: connection")
+    assert messages[-1].reason.startswith("server died 2 times in 60 s, once it may be restarted")
+    assert "Traceback" in messages[-1].reason
+    assert messages[-1].reason.endswith("ArithmeticError: the weights ran away")
+
+
+# --- Stopped
+
+
+def test_training_goes_on_without_a_stopped_worker_which_gets_its_shards_back_when_woken() -> None:
+    job, steps = toy_job(8, rows=1), 2000
+    with RayCluster(job, Crew(2, 2)) as cluster:
+        course = Course(cluster, steps)
+        while course.until(Progress)[-1].step < 3:  # until then nobody can say what is late
+            course.until(DriverMessage, len(course.messages) + 1)
+        assert cluster.signal("worker-1", signal.SIGSTOP)
+        course.until_shared(worker_0=(0, 1, 2, 3, 4, 5, 6, 7), worker_1=())
+        assert "worker-1" in {fact.name for fact in of_kind(course.messages, Suspected)}
+        course.until(Stall)
+        course.until(EpochDone)  # the other does it all
+        ends_undisturbed(course.messages, job, steps)
+        assert cluster.signal("worker-1", signal.SIGCONT)
+        course.until_shared(worker_0=(0, 1, 2, 3), worker_1=(4, 5, 6, 7))
+        cluster.run_epoch(RunEpoch(1, steps + 100))
+        course.until(EpochDone, 2)
+    assert of_kind(course.messages, Died) == []
+    done = course.messages[-1]
+    assert isinstance(done, EpochDone)
+    assert done.parameters.tobytes() == undisturbed(job, steps + 100).parameters.tobytes()
+
+
+@pytest.mark.parametrize("name", ["worker-1", "server"])
+def test_who_is_stopped_for_longer_than_the_limit_is_killed_and_replaced(name: str) -> None:
+    job, steps = toy_job(8, rows=1), 2000
+    with RayCluster(job, Crew(2, 2, link_timeout_s=2.0)) as cluster:
+        course = Course(cluster, steps)
+        course.until(Progress)
+        stopped = next(j for j in of_kind(course.messages, Joined) if j.name == name)
+        assert cluster.signal(name, signal.SIGSTOP)
+        (died,) = course.until(Died)
+        joined = course.until(Joined, 4)
+        course.until(EpochDone)
+    assert died.name == name
+    assert died.reason.startswith("silent for more than ")
+    assert joined[-1].name == f"{name}.2"
+    _, alive = psutil.wait_procs(
+        [psutil.Process(stopped.process_id)] if psutil.pid_exists(stopped.process_id) else [],
+        timeout=20,
+    )
+    assert alive == []  # SIGKILL ends a stopped process too
+    ends_undisturbed(course.messages, job, steps)
+
+
+# --- What a restart does not mend
 
 
 def test_an_objective_that_always_fails_ends_the_training_with_its_traceback() -> None:
     job = toy_job(4)
     failing = replace(job, shards=[*job.shards[:3], Failing(job.shards[3], 5)])
-    messages = finish(RayCluster(failing, 3), STEPS)
-    assert len(of_kind(messages, Died)) == 3
-    assert isinstance(messages[-1], Failed)
-    assert "ValueError: the disk ate the rows" in messages[-1].reason
+    limits = Supervision(worker=Intensity(1, 60.0))
+    messages = finish(RayCluster(failing, Crew(2, 2, limits)), STEPS)
+    assert 2 <= len(of_kind(messages, Died)) <= 3  # one of two workers died twice
+    failed = messages[-1]
+    assert isinstance(failed, Failed)
+    assert re.match(r"worker-\d died 2 times in 60 s, once it may be restarted", failed.reason)
+    assert "Traceback" in failed.reason
+    assert failed.reason.endswith("ValueError: the disk ate the rows")
 
 
-def test_the_death_of_the_server_ends_the_training(tmp_path: Path) -> None:
-    class DeadlyDescent(Descent):
-        """An optimizer that kills the server's process."""
+def test_workers_that_can_not_start_say_why() -> None:
+    job = toy_job(4)
+    broken = replace(job, objective=Fragile(job.objective, _refuse))
+    limits = Supervision(worker=Intensity(1, 60.0))
+    failed = finish(RayCluster(broken, Crew(1, 1, limits)), STEPS)[-1]
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("worker-0 died 2 times in 60 s, once it may be restarted")
+    assert failed.reason.endswith("the last cause: ImportError: no such module here")
 
-        def update(self, *arguments: object, **outputs: object) -> None:
-            os.kill(os.getpid(), signal.SIGKILL)
 
-    messages = finish(RayCluster(replace(toy_job(4), optimizer=DeadlyDescent()), 2), STEPS)
-    assert isinstance(messages[-1], Failed)
-    assert messages[-1].reason.startswith("the parameter server died: connection")
+class Diverging(Attraction):
+    """Its gradient is no number on one shard's rows at one step."""
+
+    def __init__(self, batch: Any) -> None:
+        self.bad = batch
+
+    def gradient(self, parameters: Vector, batch: Any, out: Vector) -> BatchLoss:
+        loss = super().gradient(parameters, batch, out)
+        if np.array_equal(batch, self.bad):
+            out[4] = np.nan
+        return loss
+
+
+def test_a_gradient_that_is_not_finite_is_told_with_step_shard_and_index() -> None:
+    job = toy_job(4)
+    diverging = replace(job, objective=Diverging(job.shards[2].batch(7)))
+    with RayCluster(diverging, Crew(2, 2)) as cluster:
+        course = Course(cluster, STEPS)
+        (found,) = course.until(NotFinite)
+        cluster.take_snapshot()
+        (snapshot,) = course.until(Snapshot)
+    assert found == NotFinite(7, 2, 4)
+    assert snapshot.step == 7  # it was not applied
+    assert snapshot.parameters.tobytes() == undisturbed(job, 7).parameters.tobytes()
+
+
+# --- More and fewer workers
+
+
+class Occupant:
+    """Holds CPUs of the cluster."""
+
+    def sit(self) -> None:
+        """Return when the place is taken."""
+
+
+def test_training_begins_with_what_there_is_and_takes_workers_as_cpus_become_free(
+    tmp_path: Path,
+) -> None:
+    occupant = ray.remote(Occupant).options(num_cpus=7).remote()
+    ray.get(occupant.sit.remote())  # of the cluster's 8 CPUs one is left
+    job, opened = toy_job(4), tmp_path / "opened"
+    with RayCluster(gated(job, 20, opened), Crew(1, 4)) as cluster:
+        course = Course(cluster, STEPS)
+        course.until(Progress)
+        assert len(of_kind(course.messages, Joined)) == 2  # the server and one worker
+        ray.kill(occupant)
+        while sorted(course.shares().values()) != [(0,), (1,), (2,), (3,)]:
+            course.until(DriverMessage, len(course.messages) + 1)
+        opened.touch()
+        course.until(EpochDone)
+    assert len(of_kind(course.messages, Joined)) == 5
+    ends_undisturbed(course.messages, job, STEPS)
+
+
+def test_training_goes_on_without_a_worker_that_finds_no_place() -> None:
+    occupant = ray.remote(Occupant).options(num_cpus=7).remote()
+    ray.get(occupant.sit.remote())
+    job = toy_job(4)
+    messages = finish(RayCluster(job, Crew(2, 2, start_timeout_s=5.0)), STEPS)
+    ray.kill(occupant)
+    (missing,) = of_kind(messages, Missing)
+    assert missing.reason == (
+        "did not start within 5 s; 2 workers ask for 1 CPU each, the cluster has 8;"
+        " see cluster.start_timeout_s"
+    )
+    assert len(of_kind(messages, Ready)) == 1
+    assert of_kind(messages, Died) == []
+    ends_undisturbed(messages, job, STEPS)
+
+
+# --- How a worker lives
 
 
 class Fragile:
@@ -156,47 +458,6 @@ def _die_once(marker: Path) -> None:
     except FileExistsError:
         return
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_workers_that_can_not_start_say_why() -> None:
-    job = toy_job(4)
-    broken = replace(job, objective=Fragile(job.objective, _refuse))
-    reason = r"no worker is left; the last, worker-\d, died: ImportError: no such module here"
-    failed = finish(RayCluster(broken, 2), STEPS)[-1]
-    assert isinstance(failed, Failed)
-    assert re.fullmatch(reason, failed.reason)
-
-
-def test_a_worker_that_dies_while_it_starts_changes_no_byte(tmp_path: Path) -> None:
-    job = toy_job(4)
-    marker = tmp_path / "died"
-    fragile = replace(job, objective=Fragile(job.objective, _die_once, marker))
-    messages = finish(RayCluster(fragile, 2), STEPS)
-    assert marker.exists()
-    assert len(of_kind(messages, Died)) == len(of_kind(messages, Joined)) == 1
-    done = messages[-1]
-    assert isinstance(done, EpochDone)
-    assert digest(done.parameters) == digest(undisturbed(job, STEPS).parameters)
-
-
-class Occupant:
-    """Holds CPUs of the cluster."""
-
-    def sit(self) -> None:
-        """Return when the place is taken."""
-
-
-def test_training_goes_on_without_a_worker_that_finds_no_place() -> None:
-    occupant = ray.remote(Occupant).options(num_cpus=7).remote()
-    ray.get(occupant.sit.remote())  # of the cluster's 8 CPUs one is left
-    job = toy_job(4)
-    messages = finish(RayCluster(job, 2, start_timeout_s=20.0), STEPS)
-    ray.kill(occupant)
-    (late,) = of_kind(messages, Died)
-    assert late.reason.startswith("did not start within 20 s; 2 workers ask for 1 CPU")
-    done = messages[-1]
-    assert isinstance(done, EpochDone)
-    assert digest(done.parameters) == digest(undisturbed(job, STEPS).parameters)
 
 
 class Probe:
@@ -231,8 +492,9 @@ def test_a_worker_has_one_blas_thread_and_its_data_is_not_copied() -> None:
             out[:] = gradient_sum
 
     parameters = np.zeros(4)
-    job = Job(Probe(), Keep(), [Rows(np.zeros((1000, 1000)))], parameters, parameters[:0])
-    (done,) = of_kind(finish(RayCluster(job, 1), 1), EpochDone)
+    state = initial_state(parameters, parameters[:0])
+    job = Job(Probe(), Keep(), [Rows(np.zeros((1000, 1000)))], state)
+    (done,) = of_kind(finish(RayCluster(job, Crew(1, 1)), 1), EpochDone)
     threads, writable, owns_its_memory, blas_count = done.parameters
     assert (threads, writable, owns_its_memory) == (1, 0, 0)
     assert blas_count >= 1

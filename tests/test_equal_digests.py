@@ -5,16 +5,8 @@ import sys
 
 import pytest
 
-from actors.cluster import Cluster
-from actors.local_cluster import LocalCluster
-from actors.messages import Assigned, EpochDone
-from actors.ray_cluster import RayCluster
-from tests.toys import finish, toy_job
 from trainer import Config, train
-from trainer.checkpoints import digest
 from trainer.errors import ConfigError
-
-STEPS = 12
 
 # (shards, batch_size): micro-batches of 1 row too; not only powers of two.
 CUTS = [(1, 1), (1, 16), (4, 4), (4, 32), (7, 7), (7, 21), (8, 8), (8, 40)]
@@ -38,12 +30,6 @@ def configured(shards: int, batch_size: int, dtype: str, kind: str, workers: int
 def undisturbed(shards: int, batch_size: int, dtype: str) -> str:
     """The reference: one worker in one process."""
     return train(configured(shards, batch_size, dtype, "local", 1)).digest
-
-
-def toy_digest(cluster: Cluster, *until_steps: int) -> str:
-    done = finish(cluster, *until_steps)[-1]
-    assert isinstance(done, EpochDone)
-    return digest(done.parameters)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -71,26 +57,6 @@ def test_ray_and_one_process_give_the_same_bytes(shards: int, workers: int) -> N
     dtype, rows = DTYPES[variant % 2], 1 if variant % 4 < 2 else 4
     config = configured(shards, shards * rows, dtype, "ray", workers)
     assert train(config).digest == undisturbed(shards, shards * rows, dtype)
-
-
-@pytest.mark.parametrize("shard_count", [1, 4, 7, 8])
-def test_workers_beyond_the_shards_idle_and_change_nothing(shard_count: int) -> None:
-    """The configuration refuses them; the actors do not mind."""
-    job = toy_job(shard_count)
-    digests = {toy_digest(LocalCluster(job, workers), STEPS) for workers in (1, 2, 3, 5, 9)}
-    assert len(digests) == 1
-
-
-@pytest.mark.usefixtures("ray_session")
-def test_five_ray_workers_for_four_shards_change_nothing() -> None:
-    job = toy_job(4)
-    assert toy_digest(RayCluster(job, 5), STEPS) == toy_digest(LocalCluster(job, 1), STEPS)
-
-
-def test_an_epoch_boundary_changes_nothing() -> None:
-    job = toy_job(4)
-    in_one, in_two = (toy_digest(LocalCluster(job, 2), *stops) for stops in ([12], [5, 12]))
-    assert in_one == in_two
 
 
 @pytest.mark.parametrize("changed", ["seed", "learning_rate", "shards", "batch_size"])
@@ -125,8 +91,3 @@ def test_the_environment_s_thread_count_changes_nothing(threads: str) -> None:
     }
     assert len(printed) == 1
     assert len(printed.pop().strip()) == 64
-
-
-def test_assignments_are_told_to_the_driver() -> None:
-    *told, _ = finish(LocalCluster(toy_job(8), 2), 1)
-    assert told[-2:] == [Assigned("worker-0", (0, 1, 2, 3)), Assigned("worker-1", (4, 5, 6, 7))]

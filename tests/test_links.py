@@ -1,69 +1,18 @@
-"""Links over loopback: what arrives, what is refused, and what one peer can do to another."""
+"""Links over loopback: what arrives, and what one peer can do to another."""
 
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from actors.endpoint import Endpoint
-from actors.handshake import new_key
-from actors.messages import Assign, Down, EpochDone, Message, Stop, Weights
-from actors.wire import encode
+from actors.messages import Assign, EpochDone, Stop, Weights
+from actors.orders import Down
+from tests.linked import Clock, exchange, linked
 from tests.toys import hello
-
-KEY = new_key()
-BOUND = 1 << 24
-
-
-class Clock:
-    """Time that passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def endpoint(clock: Clock) -> Iterator[Callable[..., Endpoint]]:
-    """Makes endpoints on loopback, and closes them."""
-    with ExitStack() as opened:
-
-        def make(key: bytes = KEY, bound: int = BOUND) -> Endpoint:
-            made = Endpoint(key, "127.0.0.1", bound, link_timeout_s=10.0, clock=clock)
-            opened.callback(made.close, "the test is over", flush_s=0.0)
-            return made
-
-        yield make
-
-
-def exchange(
-    *endpoints: Endpoint, until: Callable[[list[list[Message]]], bool]
-) -> list[list[Message]]:
-    """Let the endpoints receive in turn until the condition holds, or the test's time is up."""
-    received: list[list[Message]] = [[] for _ in endpoints]
-    while not until(received):
-        for inbox, one in zip(received, endpoints, strict=True):
-            inbox.extend(one.receive(0.01))
-    return received
-
-
-def linked(endpoint: Callable[..., Endpoint]) -> tuple[Endpoint, Endpoint]:
-    """A server and a worker that is linked to it."""
-    server, worker = endpoint(), endpoint()
-    worker.connect("server", server.address, hello("worker-0"))
-    exchange(server, worker, until=lambda inboxes: bool(inboxes[0]))
-    return server, worker
 
 
 def test_the_first_message_is_the_hello_and_answers_find_their_way_by_name(
@@ -151,110 +100,6 @@ def test_nobody_listening_is_a_down(endpoint: Callable[..., Endpoint]) -> None:
     assert f"can not connect to 127.0.0.1:{address[1]}" in down.reason
 
 
-def test_a_peer_with_another_key_is_refused_on_both_sides(
-    endpoint: Callable[..., Endpoint],
-) -> None:
-    server, worker = endpoint(), endpoint(key=new_key())
-    worker.connect("server", server.address, hello("worker-0"))
-    at_server, at_worker = exchange(server, worker, until=lambda inboxes: bool(inboxes[1]))
-    assert at_server == []
-    (down,) = at_worker
-    assert isinstance(down, Down)
-    assert down.name == "server"
-    assert server.names() == []
-
-
-def until_hung_up(stranger: socket.socket, server: Endpoint) -> bytes:
-    """What a stranger hears until the server closes, which must take nothing from it."""
-    stranger.setblocking(False)
-    heard = b""
-    while True:
-        assert server.receive(0.01) == []
-        try:
-            part = stranger.recv(4096)
-        except BlockingIOError:
-            continue
-        except ConnectionResetError:
-            return heard
-        if not part:
-            return heard
-        heard += part
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        b"GET / HTTP/1.1\r\nHost: everstep\r\n\r\n" + b" " * 64,
-        b"".join(encode(hello("worker-9"))) * 3,  # a frame before the proof
-        bytes(4096),
-        b"EVERSTEP" + bytes(32) + bytes(32),  # the right words, a wrong proof
-    ],
-)
-def test_a_stranger_is_refused_and_the_others_go_on(
-    words: bytes, endpoint: Callable[..., Endpoint]
-) -> None:
-    server, worker = linked(endpoint)
-    with socket.create_connection(server.address) as stranger:
-        stranger.sendall(words)
-        heard = until_hung_up(stranger, server)
-    assert b"EVST" not in heard  # no frame for a stranger
-    worker.send("server", Assign((3,)))
-    (at_server, _) = exchange(server, worker, until=lambda inboxes: bool(inboxes[0]))
-    assert at_server == [Assign((3,))]
-
-
-def test_a_stranger_can_not_play_a_recorded_proof_again(endpoint: Callable[..., Endpoint]) -> None:
-    from actors.handshake import Handshake
-
-    spoken: list[bytes] = []
-    heard: list[bytes] = []
-    connector = Handshake(KEY, "connector", spoken.append)
-    acceptor = Handshake(KEY, "acceptor", heard.append)
-    feed(connector, heard[0])
-    feed(acceptor, spoken[0])
-    feed(acceptor, spoken[1])
-    assert acceptor.done  # this conversation was good; now its words come again
-    server = endpoint()
-    with socket.create_connection(server.address) as stranger:
-        stranger.sendall(b"".join(spoken) + b"".join(encode(hello("worker-9"))))
-        until_hung_up(stranger, server)
-    assert server.names() == []
-
-
-def feed(handshake: object, spoken: bytes) -> None:
-    from actors.handshake import Handshake
-
-    assert isinstance(handshake, Handshake)
-    while spoken:
-        count = min(len(spoken), len(handshake.view))
-        handshake.view[:count], spoken = spoken[:count], spoken[count:]
-        handshake.advance(count)
-
-
-def test_silent_strangers_are_closed_after_a_while_and_are_never_many(
-    endpoint: Callable[..., Endpoint], clock: Clock
-) -> None:
-    server, _worker = linked(endpoint)
-    with ExitStack() as opened:
-        for _ in range(200):
-            opened.enter_context(socket.create_connection(server.address))
-            server.receive(0.01)
-        assert len(server._strangers) == 64
-        clock.now_s += 11
-        exchange(server, until=lambda _: not server._strangers)
-    assert server.names() == ["worker-0"]
-
-
-def test_a_proven_peer_whose_first_word_is_no_hello_is_refused(
-    endpoint: Callable[..., Endpoint],
-) -> None:
-    server, worker = endpoint(), endpoint()
-    worker.connect("server", server.address, Assign((1,)))  # type: ignore[arg-type]
-    at_server, at_worker = exchange(server, worker, until=lambda inboxes: bool(inboxes[1]))
-    assert at_server == []
-    assert isinstance(at_worker[0], Down)
-
-
 def test_an_array_beyond_the_bound_ends_the_link(endpoint: Callable[..., Endpoint]) -> None:
     server, worker = endpoint(bound=100), endpoint()
     worker.connect("server", server.address, hello("worker-0"))
@@ -282,6 +127,28 @@ def test_a_peer_that_accepts_nothing_fills_its_own_queue_and_is_down_after_the_t
     (inbox,) = exchange(server, until=lambda inboxes: bool(inboxes[0]))
     assert inbox == [Down("worker-0", "accepted nothing for 10 s")]
     assert server.names() == ["worker-1"]
+
+
+def test_for_a_stopped_peer_only_the_newest_weights_wait_whatever_the_number_of_steps(
+    endpoint: Callable[..., Endpoint],
+) -> None:
+    server, stopped = linked(endpoint)
+    for step in range(50):  # 8 MiB each; all together 400 MiB
+        server.send("worker-0", Weights(step, np.full(1 << 21, step, "f4")))
+        if step % 10 == 0:
+            server.send("worker-0", Assign((step,)))
+    link = server._named["worker-0"]
+    queued = [*link._outgoing, *(m for m in link._held if isinstance(m, Weights))]
+    assert len(queued) == 2  # the one that is cut into bytes, and the newest
+    # When it goes on, it gets what was begun, all that is not weights, and the newest weights.
+    (_, heard) = exchange(server, stopped, until=lambda inboxes: len(inboxes[1]) == 7)
+    assert [m.shards for m in heard if isinstance(m, Assign)] == [
+        (step,) for step in range(0, 50, 10)
+    ]
+    weights = [m for m in heard if isinstance(m, Weights)]
+    assert [m.step for m in weights] == [0, 49]
+    assert {*weights[1].parameters} == {49.0}
+    assert stopped.receive(0.0) == []
 
 
 def test_the_same_name_again_replaces_the_older_link(endpoint: Callable[..., Endpoint]) -> None:

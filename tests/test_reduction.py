@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.coordinator import deal
+from actors.assignment import deal
 from actors.errors import ProtocolError
 from actors.reduction import Node, Partial, Reduction, Tree, combine
 

@@ -12,17 +12,8 @@ from hypothesis.extra import numpy as npst
 
 from actors.buffers import ArrayPool
 from actors.errors import WireError
-from actors.messages import (
-    Dx,
-    Exit,
-    Message,
-    NotStarted,
-    RemoteMessage,
-    Stop,
-    Tick,
-    Vector,
-    Weights,
-)
+from actors.messages import Dx, Exit, RemoteMessage, Snapshot, Stop, Vector, Weights
+from actors.orders import Down, Ended, Kill, Message, Start, Tick
 from actors.wire import FIELDS_BOUND_BYTES, Decoder, decode, encode
 
 BOUND = 1 << 12
@@ -51,6 +42,14 @@ def frame_of(message: Message) -> bytes:
     return b"".join(encode(message))
 
 
+def object_of(message_type: type[RemoteMessage]) -> RemoteMessage:
+    samples = {int: 7, float: 0.5, str: "é", tuple[int, ...]: (1, 2), Vector: np.ones(3, "f4")}
+    hints = get_type_hints(message_type)
+    return message_type(
+        **{field.name: samples[hints[field.name]] for field in fields(message_type)}
+    )
+
+
 @given(MESSAGES)
 def test_every_message_survives_the_round_trip_to_the_byte(message: RemoteMessage) -> None:
     received = decode(frame_of(message), BOUND)
@@ -63,18 +62,17 @@ def test_every_message_survives_the_round_trip_to_the_byte(message: RemoteMessag
 def test_every_field_of_a_received_message_has_the_type_it_is_declared_with(
     message_type: type[RemoteMessage],
 ) -> None:
-    samples = {int: 7, float: 0.5, str: "é", tuple[int, ...]: (1, 2), Vector: np.ones(3, "f4")}
-    hints = get_type_hints(message_type)
-    values = {field.name: samples[hints[field.name]] for field in fields(message_type)}
-    received = decode(frame_of(message_type(**values)), BOUND)
-    for name, value in values.items():
-        assert type(getattr(received, name)) is type(value)
-        assert np.array_equal(getattr(received, name), value)
+    message = object_of(message_type)
+    received = decode(frame_of(message), BOUND)
+    for field in fields(message):
+        value = getattr(message, field.name)
+        assert type(getattr(received, field.name)) is type(value)
+        assert np.array_equal(getattr(received, field.name), value)
 
 
 def test_every_message_travels_or_is_refused_by_name() -> None:
     local = set(get_args(Message)) - set(get_args(RemoteMessage))
-    assert {Tick, NotStarted} < local
+    assert {Tick, Down, Ended, Start, Kill} < local
     for message_type in local:
         blank = object.__new__(message_type)
         with pytest.raises(WireError, match=f"a {message_type.__name__} never travels"):
@@ -126,7 +124,7 @@ def decoded_or_refused(frame: bytes) -> RemoteMessage | WireError:
     ("at", "value", "line"),
     [
         (0, b"HTTP", "does not begin a frame"),
-        (4, b"\x09", "frame version 9, this side speaks 1; install the same Everstep"),
+        (4, b"\x09", "frame version 9, this side speaks 2; install the same Everstep"),
         (5, b"\xee", "no message has tag 238"),
         (8, (2**32 - 1).to_bytes(4, "little"), "fields of 4294967295 bytes, allowed 262144"),
         (12, (2**63).to_bytes(8, "little"), "arrays of 9223372036854775808 bytes, allowed 4096"),
@@ -139,6 +137,19 @@ def test_a_bad_header_says_what_is_wrong(at: int, value: bytes, line: str) -> No
     frame[at : at + len(value)] = value
     with pytest.raises(WireError, match=line):
         decode(bytes(frame) if value else bytes(frame[:at]), BOUND)
+
+
+def test_no_tag_is_used_for_two_messages_and_all_that_travel_have_one() -> None:
+    tags = [frame_of(object_of(kind))[5] for kind in get_args(RemoteMessage)]
+    assert len(set(tags)) == len(tags) == len(get_args(RemoteMessage))
+
+
+def test_a_snapshot_s_two_arrays_may_take_the_bound_together_and_not_a_byte_more() -> None:
+    state = Snapshot(1, 2, 3, 0.5, np.ones(5, "f8"), np.zeros(10, "f8"))  # 120 bytes
+    received = decode(frame_of(state), 120)
+    assert frame_of(received) == frame_of(state)
+    with pytest.raises(WireError, match="arrays of 120 bytes, allowed 119"):
+        decode(frame_of(state), 119)
 
 
 def test_fields_beyond_the_bound_are_refused_before_they_are_sent() -> None:

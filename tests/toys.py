@@ -12,7 +12,7 @@ from actors.cluster import Cluster, Job, initial_state
 from actors.local_cluster import LocalCluster
 from actors.messages import EpochDone, Hello, RunEpoch, Vector
 from actors.objectives import BatchLoss, Shard
-from actors.orders import DriverMessage, Failed
+from actors.orders import DriverMessage, Envelope, Failed
 
 
 class Attraction:
@@ -57,6 +57,25 @@ class Descent:
         np.subtract(parameters, gradient_sum * parameters.dtype.type(0.1 / sample_count), out=out)
 
 
+class Momentum:
+    """Descent with a memory: its state is as long as the parameters."""
+
+    def init(self, parameters: Vector) -> Vector:
+        return np.zeros_like(parameters)
+
+    def update(
+        self,
+        parameters: Vector,
+        gradient_sum: Vector,
+        sample_count: int,
+        state: Vector,
+        out: Vector,
+        state_out: Vector,
+    ) -> None:
+        state_out[:] = state * parameters.dtype.type(0.9) + gradient_sum
+        np.subtract(parameters, state_out * parameters.dtype.type(0.1 / sample_count), out=out)
+
+
 class Deadly:
     """A shard that ends its process by a signal when `step` is computed: once, by the marker."""
 
@@ -92,7 +111,9 @@ def toy_job(shard_count: int = 4, size: int = 33, rows: int = 3, dtype: str = "f
     """A job of the toys above."""
     parameters = np.linspace(-1, 1, size).astype(dtype)
     shards: Sequence[Shard] = [Targets(i, size, rows, dtype) for i in range(shard_count)]
-    return Job(Attraction(), Descent(), shards, initial_state(parameters, parameters[:0]))
+    optimizer = Momentum()
+    state = initial_state(parameters, optimizer.init(parameters))
+    return Job(Attraction(), optimizer, shards, state)
 
 
 def finish(cluster: Cluster, *until_steps: int) -> list[DriverMessage]:
@@ -122,3 +143,8 @@ def undisturbed(job: Job, steps: int) -> EpochDone:
 def hello(name: str) -> Hello:
     """A worker's first message."""
     return Hello(name, "127.0.0.1", 1)
+
+
+def kinds(envelopes: Sequence[Envelope]) -> list[tuple[str, str]]:
+    """To whom, and what kind of message."""
+    return [(address, type(message).__name__) for address, message in envelopes]

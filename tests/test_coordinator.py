@@ -1,0 +1,498 @@
+"""The coordinator core, a message at a time: given a state, when this comes, then that goes out."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from actors.coordinator import Coordinator
+from actors.messages import (
+    DRIVER,
+    SERVER,
+    Assign,
+    EpochDone,
+    Hello,
+    Late,
+    NotFinite,
+    Ping,
+    Pong,
+    Progress,
+    Refused,
+    Repeated,
+    RunEpoch,
+    ServerAt,
+    Snapshot,
+    Stall,
+    Stop,
+    TakeSnapshot,
+)
+from actors.orders import (
+    CLUSTER,
+    Assigned,
+    Begin,
+    Died,
+    Down,
+    Ended,
+    Envelope,
+    Failed,
+    Joined,
+    Kill,
+    Missing,
+    Ready,
+    Restarting,
+    Start,
+    Suspected,
+    Tick,
+)
+from actors.supervisor import Crew, Intensity, Supervision
+from tests.toys import hello, kinds, toy_job
+
+STATE = toy_job(8).state
+PATIENT = Supervision(Intensity(5, 60.0), Intensity(3, 60.0))
+
+
+def coordinator(workers: int = 1, least: int | None = None, shard_count: int = 8) -> Coordinator:
+    """One that has begun, at 100 s; nobody has come yet."""
+    crew = Crew(least or workers, workers, PATIENT, link_timeout_s=10.0, start_timeout_s=60.0)
+    core = Coordinator(crew, shard_count, STATE)
+    core.handle(Tick(100.0))
+    core.handle(Begin())
+    return core
+
+
+def server_hello(name: str = SERVER, port: int = 5) -> Hello:
+    return Hello(name, "10.0.0.9", 2, port)
+
+
+def running(workers: int, shard_count: int = 8) -> Coordinator:
+    """A server, so many workers, and the first epoch."""
+    core = coordinator(workers, shard_count=shard_count)
+    core.handle(server_hello())
+    for i in range(workers):
+        core.handle(hello(f"worker-{i}"))
+    core.handle(RunEpoch(0, 9))
+    return core
+
+
+def of(envelopes: list[Envelope], kind: type) -> list[Any]:
+    return [message for _, message in envelopes if type(message) is kind]
+
+
+def snapshot(step: int, kind: type[Snapshot] = Snapshot) -> Any:
+    return kind(0, step, 3 * step, 1.5, STATE.parameters, STATE.optimizer_state)
+
+
+def ticks(core: Coordinator, since_s: float, until_s: float, *awake: str) -> list[Envelope]:
+    """Time passes by 250 ms; the awake answer what they are asked."""
+    envelopes: list[Envelope] = []
+    for i in range(int(since_s * 4), int(until_s * 4) + 1):
+        told = core.handle(Tick(i / 4))
+        envelopes += told
+        for name, message in told:
+            if isinstance(message, Ping) and name in awake:
+                envelopes += core.handle(Pong(name))
+    return envelopes
+
+
+# --- Coming
+
+
+def test_all_actors_are_ordered_at_once_and_the_server_gets_the_state() -> None:
+    core = Coordinator(Crew(1, 2), 4, STATE)
+    orders = [(CLUSTER, Start(SERVER, STATE)), *[(CLUSTER, Start(f"worker-{i}")) for i in range(2)]]
+    assert core.handle(Begin()) == orders
+
+
+def test_the_first_worker_gets_all_shards() -> None:
+    assert coordinator(2, shard_count=3).handle(hello("worker-0")) == [
+        (DRIVER, Joined("worker-0", "127.0.0.1", 1)),
+        ("worker-0", Assign((0, 1, 2))),
+        (DRIVER, Assigned("worker-0", (0, 1, 2))),
+    ]
+
+
+def test_the_next_worker_takes_its_share() -> None:
+    core = coordinator(2)
+    core.handle(hello("worker-0"))
+    envelopes = core.handle(hello("worker-1"))
+    assert ("worker-0", Assign((0, 1, 2, 3))) in envelopes
+    assert ("worker-1", Assign((4, 5, 6, 7))) in envelopes
+
+
+def test_workers_are_told_where_the_server_is_whoever_comes_first() -> None:
+    core = coordinator(2)
+    assert of(core.handle(hello("worker-0")), ServerAt) == []
+    assert ("worker-0", ServerAt("10.0.0.9", 5)) in core.handle(server_hello())
+    assert ("worker-1", ServerAt("10.0.0.9", 5)) in core.handle(hello("worker-1"))
+
+
+def test_training_is_ready_once_with_a_server_and_the_least_number_of_workers() -> None:
+    core = coordinator(3, least=2)
+    coming = [hello("worker-0"), server_hello(), hello("worker-2"), hello("worker-1")]
+    assert [len(of(core.handle(one), Ready)) for one in coming] == [0, 0, 1, 0]
+
+
+def test_what_is_asked_before_the_server_is_there_reaches_it_when_it_comes() -> None:
+    core = coordinator(1)
+    assert core.handle(RunEpoch(0, 9)) == core.handle(TakeSnapshot()) == []
+    told = core.handle(server_hello())
+    assert (SERVER, RunEpoch(0, 9)) in told
+    assert (SERVER, TakeSnapshot()) in told
+
+
+def test_who_is_unknown_is_told_to_stop_and_gets_no_shards() -> None:
+    core = running(1)
+    assert core.handle(hello("worker-9")) == [("worker-9", Stop())]
+    assert core.handle(hello("worker-0.2")) == [("worker-0.2", Stop())]  # nobody ordered it
+    assert core.handle(server_hello("server.2")) == [("server.2", Stop())]
+
+
+def test_who_was_given_up_before_it_said_hello_is_told_to_stop() -> None:
+    core = coordinator(1)
+    core.handle(Ended("worker-0", "killed"))
+    assert core.handle(hello("worker-0")) == [("worker-0", Stop())]
+    assert of(core.handle(hello("worker-0.2")), Assign) == [Assign(tuple(range(8)))]
+
+
+# --- Going
+
+
+def test_the_shards_of_the_dead_go_to_the_living_at_once_and_another_is_started() -> None:
+    core = running(4)
+    assert core.handle(Down("worker-0", "killed")) == [  # it had 0 and 1
+        (DRIVER, Died("worker-0", "killed")),
+        ("worker-1", Assign((0, 2, 3))),
+        (DRIVER, Assigned("worker-1", (0, 2, 3))),
+        ("worker-2", Assign((1, 4, 5))),
+        (DRIVER, Assigned("worker-2", (1, 4, 5))),
+        (DRIVER, Restarting("worker-0.2", "worker-0", 1, 5, 60.0)),
+        (CLUSTER, Start("worker-0.2")),
+    ]
+
+
+def test_the_replacement_gets_a_share_and_the_server_s_address() -> None:
+    core = running(2)
+    core.handle(Down("worker-0", "killed"))
+    told = core.handle(hello("worker-0.2"))
+    assert ("worker-0.2", Assign((0, 1, 2, 3))) in told
+    assert ("worker-0.2", ServerAt("10.0.0.9", 5)) in told
+
+
+def test_a_death_counts_once_however_often_it_is_told() -> None:
+    core = running(2)
+    core.handle(Down("worker-0", "killed"))
+    assert core.handle(Down("worker-0", "killed")) == []
+    assert core.handle(Ended("worker-0", "killed")) == []
+    assert core.handle(Ended("worker-1", "killed")) == []  # it is linked: the link will tell
+
+
+def test_who_is_not_known_can_not_die() -> None:
+    assert running(2).handle(Down("worker-9", "killed")) == []
+
+
+def test_who_dies_before_its_hello_is_replaced_too() -> None:
+    core = coordinator(1)
+    assert core.handle(Ended("worker-0", "ImportError: no such module")) == [
+        (DRIVER, Died("worker-0", "ImportError: no such module")),
+        (DRIVER, Restarting("worker-0.2", "worker-0", 1, 5, 60.0)),
+        (CLUSTER, Start("worker-0.2")),
+    ]
+
+
+def test_the_death_of_the_last_worker_is_waited_out() -> None:
+    core = running(1)
+    told = core.handle(Down("worker-0", "killed"))
+    assert kinds(told) == [(DRIVER, "Died"), (DRIVER, "Restarting"), (CLUSTER, "Start")]
+    assert of(ticks(core, 100.0, 160.0, SERVER), Failed) == []
+    assert ("worker-0.2", Assign(tuple(range(8)))) in core.handle(hello("worker-0.2"))
+    assert of(ticks(core, 160.0, 300.0, SERVER, "worker-0.2"), Failed) == []
+
+
+def test_an_actor_that_dies_too_often_fails_the_training_which_says_no_more() -> None:
+    core = running(1)
+    name = "worker-0"
+    for life in range(2, 7):
+        core.handle(Down(name, "killed"))
+        core.handle(hello(name := f"worker-0.{life}"))
+    ((_, died), (address, failed)) = core.handle(Down(name, "ValueError: rows"))
+    assert died == Died("worker-0.6", "ValueError: rows")
+    assert address == DRIVER
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("worker-0 died 6 times in 60 s, 5 times it may be restarted")
+    assert failed.reason.endswith("the last cause: ValueError: rows")
+    assert core.handle(Tick(1000.0)) == core.handle(hello("worker-1")) == []
+
+
+# --- The server
+
+
+def test_a_new_server_starts_from_the_newest_snapshot_and_is_told_to_run() -> None:
+    core = running(2)
+    core.handle(snapshot(3))
+    newest = snapshot(5)
+    core.handle(newest)
+    told = core.handle(Down(SERVER, "killed"))
+    assert kinds(told) == [(DRIVER, "Died"), (DRIVER, "Restarting"), (CLUSTER, "Start")]
+    (start,) = of(told, Start)
+    assert start.name == "server.2"
+    assert start.state is newest
+    told = core.handle(server_hello("server.2", port=6))
+    assert [e for e in told if e[0] != DRIVER] == [
+        ("worker-0", ServerAt("10.0.0.9", 6)),
+        ("worker-1", ServerAt("10.0.0.9", 6)),
+        ("server.2", RunEpoch(0, 9)),
+    ]
+
+
+def test_the_end_of_an_epoch_is_a_snapshot_too() -> None:
+    core = running(1)
+    core.handle(snapshot(5))
+    done = snapshot(9, EpochDone)
+    core.handle(done)
+    (start,) = of(core.handle(Down(SERVER, "killed")), Start)
+    assert start.state is done
+
+
+def test_a_server_that_never_said_anything_starts_from_the_job_s_state() -> None:
+    (start,) = of(running(1).handle(Down(SERVER, "killed")), Start)
+    assert start.state is STATE
+
+
+def test_a_snapshot_that_the_dead_server_still_owed_is_asked_of_the_new_one() -> None:
+    core = running(1)
+    assert core.handle(TakeSnapshot()) == [(SERVER, TakeSnapshot())]
+    core.handle(Down(SERVER, "killed"))
+    assert ("server.2", TakeSnapshot()) in core.handle(server_hello("server.2"))
+    core.handle(snapshot(2))
+    core.handle(Down("server.2", "killed"))
+    assert of(core.handle(server_hello("server.3")), TakeSnapshot) == []  # it was given
+
+
+def test_the_end_of_an_epoch_is_told_once_also_when_a_restored_server_runs_it_again() -> None:
+    core = running(1)
+    assert core.handle(snapshot(9, EpochDone)) == [(DRIVER, snapshot(9, EpochDone))]
+    assert core.handle(snapshot(9, EpochDone)) == []
+    assert of(core.handle(snapshot(18, EpochDone)), EpochDone) == [snapshot(18, EpochDone)]
+
+
+def test_the_standstill_after_a_server_s_death_is_told_with_the_first_step_done_again() -> None:
+    core = running(1)
+    ticks(core, 100.0, 110.0, SERVER, "worker-0")
+    core.handle(Progress(0, 3, 9, 1.0))
+    ticks(core, 110.25, 111.0, SERVER, "worker-0")
+    core.handle(Down(SERVER, "killed"))
+    ticks(core, 111.25, 114.5, "worker-0")
+    core.handle(server_hello("server.2"))
+    told = core.handle(Progress(0, 2, 6, 1.0))
+    assert told == [(DRIVER, Stall(2, 4.5)), (DRIVER, Progress(0, 2, 6, 1.0))]  # since 110.0
+    assert of(core.handle(Progress(0, 3, 9, 1.0)), Stall) == []
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [Stall(3, 1.0), Repeated(4), Refused(7, "no key"), NotFinite(3, 1, 2), Progress(0, 2, 6, 1.0)],
+)
+def test_what_the_server_tells_reaches_the_driver(fact: Any) -> None:
+    assert running(1).handle(fact) == [(DRIVER, fact)]
+
+
+def test_the_last_words_of_a_server_that_was_killed_change_nothing() -> None:
+    """They came in the same batch as the tick that killed it.
+
+    Otherwise the driver would go on to epoch 1, while the new server has steps of epoch 0 to
+    do, and would count them as steps of epoch 1.
+    """
+    core = running(1)
+    core.handle(snapshot(8))
+    assert ("cluster", Kill(SERVER)) in ticks(core, 100.0, 170.0, "worker-0")
+    for fact in (snapshot(9, EpochDone), snapshot(9), Progress(0, 9, 27, 1.0), Stall(9, 1.0)):
+        assert core.handle(fact) == []
+    core.handle(server_hello("server.2"))
+    done = snapshot(9, EpochDone)
+    assert (DRIVER, done) in core.handle(done)
+
+
+# --- Late
+
+
+def test_a_late_worker_is_suspected_asked_and_others_compute_its_shards() -> None:
+    core = running(2)
+    assert core.handle(Late(3, (5, 6))) == [
+        (DRIVER, Suspected("worker-1", 3)),
+        ("worker-1", Assign(())),
+        (DRIVER, Assigned("worker-1", ())),
+        ("worker-0", Assign(tuple(range(8)))),
+        (DRIVER, Assigned("worker-0", tuple(range(8)))),
+        ("worker-1", Ping()),
+    ]
+
+
+def test_a_suspect_that_answers_gets_its_shards_again() -> None:
+    core = running(2)
+    core.handle(Late(3, (5, 6)))
+    assert core.handle(Pong("worker-0")) == []
+    told = core.handle(Pong("worker-1"))
+    assert ("worker-0", Assign((0, 1, 2, 3))) in told
+    assert ("worker-1", Assign((4, 5, 6, 7))) in told
+    assert core.handle(Pong("worker-1")) == []
+
+
+def test_a_suspect_that_is_late_again_waits_twice_as_long_each_time() -> None:
+    core = running(2)
+    waited, now_s = [], 100.0
+    for _ in range(5):
+        core.handle(Late(3, (5, 6)))
+        since_s = now_s
+        while not of(core.handle(Pong("worker-1")), Assign):
+            now_s += 0.25
+            core.handle(Tick(now_s))
+            core.handle(Pong("worker-0"))
+        waited.append(now_s - since_s)
+        now_s += 0.25
+        core.handle(Tick(now_s))
+    assert waited == [0.0, 1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_late_shard_of_the_only_worker_suspects_nobody() -> None:
+    assert running(1).handle(Late(3, (0,))) == []
+
+
+# --- Silent
+
+
+def test_who_is_silent_beyond_the_limit_is_killed_and_replaced() -> None:
+    """Before a step is known, the limit is start_timeout_s: 60 s."""
+    core = running(2)
+    assert of(ticks(core, 100.0, 160.0, SERVER, "worker-0"), Kill) == []
+    told = ticks(core, 160.25, 160.25, SERVER, "worker-0")
+    assert [e for e in told if e[1] != Ping()] == [
+        (CLUSTER, Kill("worker-1")),
+        (DRIVER, Died("worker-1", "silent for more than 60 s")),
+        ("worker-0", Assign(tuple(range(8)))),
+        (DRIVER, Assigned("worker-0", tuple(range(8)))),
+        (DRIVER, Restarting("worker-1.2", "worker-1", 1, 5, 60.0)),
+        (CLUSTER, Start("worker-1.2")),
+    ]
+    assert core.handle(Down("worker-1", "killed")) == []  # its link, closed by the kill
+
+
+def test_once_steps_are_known_the_limit_is_link_timeout_s_and_four_of_them() -> None:
+    core = running(1)
+    ticks(core, 100.0, 104.0, SERVER, "worker-0")
+    core.handle(Progress(0, 2, 6, 1.0))  # 2 steps in 4 s: the limit is 10 + 4 * 2 s
+    told = ticks(core, 104.25, 124.0, "worker-0")
+    assert Died(SERVER, "silent for more than 18 s") in of(told, Died)
+
+
+def test_a_pause_between_epochs_makes_no_step_long_and_the_limit_no_greater() -> None:
+    """Else who is stopped in an epoch's first steps would be waited for as long as the pause."""
+    core = running(1)
+    ticks(core, 100.0, 101.0, SERVER, "worker-0")
+    core.handle(snapshot(9, EpochDone))
+    ticks(core, 101.25, 161.0, SERVER, "worker-0")  # the driver evaluates
+    core.handle(RunEpoch(1, 18))
+    ticks(core, 161.25, 162.0, SERVER, "worker-0")
+    core.handle(Progress(1, 10, 3, 1.0))  # a step in 1 s: the limit is 10 + 4 * 1 s
+    told = ticks(core, 162.25, 180.0, "worker-0")
+    assert Died(SERVER, "silent for more than 14 s") in of(told, Died)
+
+
+def test_a_start_that_takes_long_makes_no_step_long() -> None:
+    core = coordinator(1)
+    ticks(core, 100.0, 130.0)
+    core.handle(server_hello())
+    core.handle(hello("worker-0"))
+    core.handle(RunEpoch(0, 9))
+    ticks(core, 130.25, 131.0, SERVER, "worker-0")
+    core.handle(Progress(0, 1, 3, 1.0))
+    told = ticks(core, 131.25, 150.0, "worker-0")
+    assert Died(SERVER, "silent for more than 14 s") in of(told, Died)
+
+
+def test_a_server_that_dies_between_epochs_stands_still_only_from_the_next_epoch_on() -> None:
+    core = running(1)
+    core.handle(snapshot(9, EpochDone))
+    core.handle(Down(SERVER, "killed"))
+    ticks(core, 100.0, 140.0, "worker-0")
+    core.handle(RunEpoch(1, 18))
+    ticks(core, 140.25, 142.0, "worker-0")
+    core.handle(server_hello("server.2"))
+    assert (DRIVER, Stall(10, 2.0)) in core.handle(Progress(1, 10, 3, 1.0))
+
+
+def test_a_silent_server_is_killed_and_restarted_too() -> None:
+    core = running(1)
+    told = ticks(core, 100.0, 161.0, "worker-0")
+    assert of(told, Kill) == [Kill(SERVER)]
+    assert of(told, Start) == [Start("server.2", STATE)]
+
+
+def test_who_was_killed_for_its_silence_and_answers_too_late_is_not_killed_again() -> None:
+    """Its Pong came in the same batch as the tick that killed it; the name is dead for good."""
+    core = running(2)
+    ticks(core, 100.0, 161.0, SERVER, "worker-0")
+    assert core.handle(Pong("worker-1")) == []
+    told = ticks(core, 161.25, 400.0, SERVER, "worker-0")
+    assert of(told, Kill) == []
+    assert "worker-1" not in {name for name, _ in told}
+
+
+def test_the_coordinator_s_own_sleep_kills_nobody() -> None:
+    core = running(2)
+    ticks(core, 100.0, 101.0, SERVER, "worker-0", "worker-1")
+    assert of(core.handle(Tick(5000.0)), Kill) == []
+
+
+# --- Overdue
+
+
+def test_training_begins_without_workers_that_find_no_place_and_takes_them_later() -> None:
+    core = coordinator(3)
+    core.handle(server_hello())
+    core.handle(hello("worker-1"))
+    assert of(ticks(core, 100.0, 160.0, SERVER, "worker-1"), Ready) == []
+    told = ticks(core, 160.25, 161.0, SERVER, "worker-1")
+    assert [e for e in told if e[1] != Ping()] == [
+        (DRIVER, Missing("worker-0", "did not start within 60 s")),
+        (DRIVER, Missing("worker-2", "did not start within 60 s")),
+        (DRIVER, Ready()),
+    ]
+    assert ("worker-2", Assign((4, 5, 6, 7))) in core.handle(hello("worker-2"))
+
+
+def test_without_a_server_in_time_training_fails() -> None:
+    core = coordinator(1)
+    core.handle(hello("worker-0"))
+    assert of(ticks(core, 100.0, 160.0, "worker-0"), Failed) == []
+    failed = Failed("the parameter server did not start within 60 s")
+    assert of(ticks(core, 160.25, 170.0, "worker-0"), Failed) == [failed]
+
+
+def test_without_a_worker_in_time_training_fails_and_says_what_the_last_died_of() -> None:
+    core = running(1)
+    ticks(core, 100.0, 110.0, SERVER, "worker-0")
+    core.handle(Down("worker-0", "out of memory"))
+    assert of(ticks(core, 110.25, 170.0, SERVER), Failed) == []
+    assert of(ticks(core, 170.25, 180.0, SERVER), Failed) == [
+        Failed(
+            "no worker is left, and a new one did not start within 60 s;"
+            " worker-0 died: out of memory"
+        )
+    ]
+
+
+def test_nobody_is_overdue_while_a_server_and_a_worker_are_there() -> None:
+    core = running(3)
+    core.handle(Down("worker-0", "killed"))
+    core.handle(Down("worker-1", "killed"))
+    told = ticks(core, 100.0, 300.0, SERVER, "worker-2")
+    assert of(told, Failed) == of(told, Missing) == []
+
+
+def test_a_new_server_goes_on_with_the_snapshot_s_sums_and_not_with_newer_ones() -> None:
+    core = running(1)
+    half = replace(snapshot(4), sample_count=12, loss_sum=0.75)
+    core.handle(half)
+    core.handle(Progress(0, 7, 21, 2.0))
+    (start,) = of(core.handle(Down(SERVER, "killed")), Start)
+    assert (start.state.step, start.state.sample_count, start.state.loss_sum) == (4, 12, 0.75)

@@ -1,0 +1,231 @@
+"""Names, the restart intensity, silence and lateness: pure decisions, each at its edges."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.names import by_number, next_life, slot_of
+from actors.orders import Failed, Restarting
+from actors.pace import Pace
+from actors.presence import Presence
+from actors.supervisor import Intensity, Supervision, Supervisor
+
+# --- Names
+
+
+def test_a_name_is_a_slot_and_its_life() -> None:
+    assert next_life("worker-1") == "worker-1.2"
+    assert next_life("worker-1.2") == "worker-1.3"
+    assert next_life("server.9") == "server.10"
+    assert slot_of("worker-12.34") == "worker-12"
+    assert slot_of("server") == "server"
+
+
+@given(st.sampled_from(["server", "worker-0", "worker-17"]), st.integers(1, 50))
+def test_no_name_is_used_again_and_all_lives_share_a_slot(slot: str, lives: int) -> None:
+    names = [slot]
+    for _ in range(lives):
+        names.append(next_life(names[-1]))
+    assert len(set(names)) == lives + 1
+    assert {slot_of(name) for name in names} == {slot}
+
+
+def test_worker_10_comes_after_worker_9_in_whatever_life() -> None:
+    names = ["worker-10", "worker-2.11", "worker-9", "worker-0.2"]
+    assert sorted(names, key=by_number) == ["worker-0.2", "worker-2.11", "worker-9", "worker-10"]
+
+
+# --- Restart intensity: 2 within 10 s for a worker, 1 within 5 s for the server
+
+
+SUPERVISION = Supervision(worker=Intensity(2, 10.0), server=Intensity(1, 5.0))
+
+
+def test_a_restart_is_granted_with_the_numbers_that_were_compared() -> None:
+    supervisor = Supervisor(SUPERVISION)
+    granted = [
+        supervisor.died("worker-1", "killed", 1.0),
+        supervisor.died("worker-1.2", "killed", 2.0),
+    ]
+    assert granted == [
+        Restarting("worker-1.2", "worker-1", 1, 2, 10.0),
+        Restarting("worker-1.3", "worker-1.2", 2, 2, 10.0),
+    ]
+
+
+def test_one_death_more_than_is_allowed_fails_and_says_how_often_and_why() -> None:
+    supervisor = Supervisor(SUPERVISION)
+    supervisor.died("worker-1", "killed", 1.0)
+    supervisor.died("worker-1.2", "killed", 2.0)
+    assert supervisor.died("worker-1.3", "ValueError: rows", 3.0) == Failed(
+        "worker-1 died 3 times in 10 s, 2 times it may be restarted"
+        " (supervision.worker.max_restarts); the last cause: ValueError: rows"
+    )
+
+
+def test_the_server_has_its_own_intensity() -> None:
+    supervisor = Supervisor(SUPERVISION)
+    assert supervisor.died("server", "killed", 1.0) == Restarting("server.2", "server", 1, 1, 5.0)
+    assert supervisor.died("server.2", "killed", 6.0) == Failed(
+        "server died 2 times in 5 s, once it may be restarted"
+        " (supervision.server.max_restarts); the last cause: killed"
+    )
+
+
+def test_who_may_never_be_restarted_fails_at_once() -> None:
+    supervisor = Supervisor(Supervision(worker=Intensity(0, 10.0)))
+    assert supervisor.died("worker-0", "killed", 1.0) == Failed(
+        "worker-0 died once in 10 s, 0 times it may be restarted"
+        " (supervision.worker.max_restarts); the last cause: killed"
+    )
+
+
+@pytest.mark.parametrize(("third_s", "allowed"), [(10.99, False), (11.0, False), (11.01, True)])
+def test_the_window_slides_and_holds_its_own_edge(third_s: float, allowed: bool) -> None:
+    """The first restart was at 1 s: until 11 s it is within the last 10 s, then no more."""
+    supervisor = Supervisor(SUPERVISION)
+    supervisor.died("worker-1", "killed", 1.0)
+    supervisor.died("worker-1.2", "killed", 9.0)
+    assert isinstance(supervisor.died("worker-1.3", "killed", third_s), Restarting) == allowed
+
+
+def test_the_window_slides_by_single_restarts_and_not_by_periods() -> None:
+    supervisor = Supervisor(SUPERVISION)
+    assert isinstance(supervisor.died("worker-1", "killed", 1.0), Restarting)
+    assert isinstance(supervisor.died("worker-1.2", "killed", 9.0), Restarting)
+    assert isinstance(supervisor.died("worker-1.3", "killed", 12.0), Restarting)  # 9 and 12
+    assert isinstance(supervisor.died("worker-1.4", "killed", 18.9), Failed)  # 9, 12, 18.9
+
+
+def test_one_worker_s_deaths_are_not_another_s() -> None:
+    supervisor = Supervisor(SUPERVISION)
+    for i in range(20):
+        assert isinstance(supervisor.died(f"worker-{i}", "killed", 1.0), Restarting)
+
+
+# --- Lateness: 0.1 s and three times the median of the last steps
+
+
+def paced(*seconds: float) -> tuple[Pace, float]:
+    """After steps of these lengths; and the time at which the last one ended."""
+    pace, now_s = Pace(), 100.0
+    pace.begin(now_s)
+    for step_s in seconds:
+        now_s += step_s
+        pace.step(now_s)
+    return pace, now_s
+
+
+def asked_often(pace: Pace, began_s: float, seconds: float) -> list[float]:
+    """After how many seconds the step was late, asked every 125 ms, which floats hold exactly."""
+    times = [i / 8 for i in range(int(seconds * 8) + 1)]
+    return [time_s for time_s in times if pace.is_late(began_s + time_s)]
+
+
+def test_a_step_is_late_after_three_times_the_median_and_a_margin() -> None:
+    pace, now_s = paced(1.0, 2.0, 60.0)  # median 2 s: late after 6.1 s
+    assert asked_often(pace, now_s, 7.0) == [6.125]
+
+
+def test_it_is_late_again_each_time_it_lasts_twice_as_long() -> None:
+    pace, now_s = paced(1.0, 1.0, 1.0)  # after 3.1, 6.2 and 12.4 s
+    assert asked_often(pace, now_s, 20.0) == [3.125, 6.25, 12.5]
+
+
+def test_the_patience_begins_anew_with_each_step() -> None:
+    pace, now_s = paced(1.0, 1.0, 1.0)
+    assert asked_often(pace, now_s, 4.0) == [3.125]
+    pace.step(now_s + 4.0)
+    assert asked_often(pace, now_s + 4.0, 4.0) == [3.125]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_nothing_is_late_without_a_history(steps: int) -> None:
+    pace, now_s = paced(*[1.0] * steps)
+    assert asked_often(pace, now_s, 100.0) == []
+
+
+def test_very_short_steps_are_not_late_at_an_operating_system_s_hiccup() -> None:
+    pace, now_s = paced(0.001, 0.001, 0.001)
+    assert not pace.is_late(now_s + 0.1)
+    assert pace.is_late(now_s + 0.104)
+
+
+def test_only_the_last_sixteen_steps_are_the_history() -> None:
+    pace, now_s = paced(*[9.0] * 30, *[1.0] * 16)
+    assert asked_often(pace, now_s, 4.0) == [3.125]
+
+
+def test_its_own_sleep_makes_nobody_late() -> None:
+    """Stopped for 50 s within a step: what came meanwhile is still unread."""
+    pace, now_s = paced(1.0, 1.0, 1.0)
+    assert asked_often(pace, now_s, 1.0) == []
+    assert asked_often(pace, now_s + 51.0, 4.0) == [2.125]  # awake for 1 s before, 3.1 s in all
+
+
+def test_a_pause_between_epochs_is_neither_history_nor_sleep() -> None:
+    pace, now_s = paced(1.0, 1.0, 1.0)
+    pace.begin(now_s + 60.0)
+    assert asked_often(pace, now_s + 60.0, 4.0) == [3.125]
+
+
+# --- Silence: 10 s, and four steps
+
+
+def present(*names: str, step_s: float | None = 0.0) -> Presence:
+    presence = Presence(10.0, 60.0)
+    if step_s is not None:
+        presence.steps_take(step_s)
+    for name in names:
+        presence.heard(name, 100.0)
+    presence.tick(100.0)
+    return presence
+
+
+def silent_at(presence: Presence, since_s: float, until_s: float) -> dict[str, float]:
+    """Who was first found silent when, asked every 125 ms."""
+    found: dict[str, float] = {}
+    for i in range(int(since_s * 8), int(until_s * 8) + 1):
+        for name in presence.tick(i / 8)[1]:
+            found.setdefault(name, i / 8)
+    return found
+
+
+def test_who_is_not_heard_for_longer_than_the_limit_is_silent() -> None:
+    presence = present("worker-0", "worker-1")
+    assert silent_at(presence, 100.0, 105.0) == {}
+    presence.heard("worker-1", 105.0)
+    assert silent_at(presence, 105.0, 112.0) == {"worker-0": 110.125}
+
+
+def test_everybody_is_asked_once_a_second() -> None:
+    presence = present("worker-0", "server")
+    asked = [i / 8 for i in range(800, 825) if presence.tick(i / 8)[0]]
+    assert asked == [101.0, 102.0, 103.0]
+    assert presence.tick(104.0)[0] == ["worker-0", "server"]
+
+
+def test_the_forgotten_are_neither_asked_nor_silent() -> None:
+    presence = present("worker-0", "worker-1")
+    presence.forget("worker-0")
+    presence.forget("worker-9")  # who was never there
+    assert presence.tick(101.0)[0] == ["worker-1"]
+    assert silent_at(presence, 101.0, 120.0) == {"worker-1": 110.125}
+
+
+def test_its_own_sleep_makes_nobody_silent() -> None:
+    presence = present("worker-0")
+    assert silent_at(presence, 100.0, 105.0) == {}
+    assert presence.tick(1000.0)[1] == []  # this process was stopped: 5 s of silence so far
+    assert silent_at(presence, 1000.0, 1010.0) == {"worker-0": 1005.125}
+
+
+def test_the_limit_grows_with_the_step_because_a_worker_answers_between_gradients() -> None:
+    presence = present("worker-0", step_s=5.0)
+    assert presence.limit_s == 30.0
+    assert silent_at(presence, 100.0, 140.0) == {"worker-0": 130.125}
+
+
+def test_until_a_step_is_known_the_limit_is_what_a_start_may_take() -> None:
+    presence = present("worker-0", step_s=None)
+    assert silent_at(presence, 100.0, 170.0) == {"worker-0": 160.125}

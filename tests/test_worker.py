@@ -1,0 +1,203 @@
+"""The worker core, a message at a time: given a state, when this comes, then that goes out."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.messages import (
+    DRIVER,
+    SERVER,
+    Assign,
+    Dx,
+    Hello,
+    NotFinite,
+    Ping,
+    Pong,
+    ServerAt,
+    Stop,
+    Vector,
+    Weights,
+)
+from actors.objectives import BatchLoss
+from actors.orders import CLUSTER, Connect, Down, Envelope, Leave, Tick
+from actors.processes import without_old_weights
+from actors.worker import Worker
+from tests.toys import Attraction, hello, toy_job
+
+SIZE = 33
+
+
+def worker(shard_count: int = 2, objective: Any = None) -> Worker:
+    job = toy_job(shard_count)
+    fetch = job.shards.__getitem__
+    return Worker(hello("worker-0"), objective or job.objective, shard_count, fetch)
+
+
+def weights(step: int, value: float = 0.0) -> Weights:
+    return Weights(step, np.full(SIZE, value, "f4"))
+
+
+def spans(envelopes: list[Envelope]) -> list[tuple[int, int, int]]:
+    return [(m.step, m.start, m.stop) for _, m in envelopes if isinstance(m, Dx)]
+
+
+def test_weights_are_answered_with_one_gradient_for_a_whole_subtree() -> None:
+    core = worker(4)
+    core.handle(Assign((0, 1, 2)))
+    answers = core.handle(weights(5))
+    assert [address for address, _ in answers] == [SERVER, SERVER]
+    assert spans(answers) == [(5, 0, 2), (5, 2, 3)]
+
+
+def test_shards_taken_over_in_mid_step_are_computed_at_once_and_alone() -> None:
+    core = worker(4)
+    core.handle(Assign((0, 1)))
+    core.handle(weights(5))
+    assert spans(core.handle(Assign((0, 1, 2, 3)))) == [(5, 2, 4)]
+
+
+def test_without_weights_there_is_nothing_to_do() -> None:
+    assert worker().handle(Assign((0, 1))) == []
+
+
+def test_without_shards_there_is_nothing_to_send() -> None:
+    assert worker().handle(weights(0)) == []
+
+
+def test_shards_that_were_taken_away_are_not_computed_any_more() -> None:
+    core = worker(4)
+    core.handle(Assign((0, 1, 2, 3)))
+    core.handle(Assign((3,)))
+    assert spans(core.handle(weights(1))) == [(1, 3, 4)]
+
+
+def test_a_gradient_in_a_queue_is_not_written_again() -> None:
+    core = worker(4)
+    core.handle(Assign((0, 1)))
+    ((_, first),) = core.handle(weights(1))
+    assert isinstance(first, Dx)
+    before = first.gradient.tobytes()
+    core.handle(Assign((0, 1, 2, 3)))
+    core.handle(weights(2, 1.0))
+    assert first.gradient.tobytes() == before
+
+
+def test_older_weights_of_a_restored_server_are_computed_again_to_the_same_bits() -> None:
+    core = worker(4)
+    core.handle(Assign((0, 1)))
+    ((_, first),) = core.handle(weights(1))
+    core.handle(weights(2))
+    ((_, again),) = core.handle(weights(1))
+    assert isinstance(first, Dx)
+    assert isinstance(again, Dx)
+    assert again.step == 1
+    assert again.gradient.tobytes() == first.gradient.tobytes()
+
+
+# --- What is not finite
+
+
+class Diverging(Attraction):
+    """From shard 2 on, one of the numbers that it gives is spoiled."""
+
+    def __init__(self, spoil: Any) -> None:
+        self.spoil, self.calls = spoil, 0
+
+    def gradient(self, parameters: Vector, batch: Any, out: Vector) -> BatchLoss:
+        loss = super().gradient(parameters, batch, out)
+        self.calls += 1
+        return self.spoil(loss, out) if self.calls == 3 else loss
+
+
+def bad_gradient(loss: BatchLoss, out: Vector) -> BatchLoss:
+    out[[7, 9]] = np.nan, np.inf
+    return loss
+
+
+def bad_loss(loss: BatchLoss, out: Vector) -> BatchLoss:
+    return loss._replace(loss_sum=math.inf)
+
+
+@pytest.mark.parametrize(("spoil", "index"), [(bad_gradient, 7), (bad_loss, -1)])
+def test_what_is_not_finite_is_told_with_shard_and_index_and_never_sent_to_the_server(
+    spoil: Any, index: int
+) -> None:
+    core = worker(4, Diverging(spoil))  # the third call is for shard 2
+    core.handle(Assign((0, 1, 2, 3)))
+    assert core.handle(weights(6)) == [(DRIVER, NotFinite(6, 2, index))]
+
+
+def test_the_sound_nodes_of_a_spoiled_step_may_be_sent() -> None:
+    core = worker(4, Diverging(bad_gradient))
+    core.handle(Assign((0, 1, 2)))  # two nodes: 0..1 and 2
+    sound, spoiled = core.handle(weights(6))
+    assert spans([sound]) == [(6, 0, 2)]
+    assert spoiled == (DRIVER, NotFinite(6, 2, 7))
+
+
+# --- The link to the server
+
+
+def connect(step: int = -1, port: int = 5) -> list[Envelope]:
+    said = Hello("worker-0", "127.0.0.1", 1, step=step)
+    return [(CLUSTER, Connect(SERVER, "10.0.0.9", port, said))]
+
+
+def test_a_worker_links_to_the_server_as_soon_as_it_is_told_where_that_is() -> None:
+    assert worker().handle(ServerAt("10.0.0.9", 5)) == connect()
+
+
+def test_a_worker_tells_a_new_server_which_weights_it_holds() -> None:
+    core = worker()
+    core.handle(ServerAt("10.0.0.9", 5))
+    core.handle(weights(8))
+    assert core.handle(ServerAt("10.0.0.9", 6)) == connect(step=8, port=6)
+
+
+def test_a_worker_whose_link_to_the_server_breaks_tries_again_once_a_second() -> None:
+    core = worker()
+    assert core.handle(Tick(1.0)) == []  # it knows no server yet
+    core.handle(ServerAt("10.0.0.9", 5))
+    assert core.handle(Tick(2.0)) == []  # it is linked
+    assert core.handle(Down(SERVER, "connection broken")) == []
+    assert core.handle(Tick(3.0)) == connect()
+    assert core.handle(Down(SERVER, "nobody listens")) == []
+    assert core.handle(Tick(3.9)) == []
+    assert core.handle(Tick(4.0)) == connect()
+    assert core.handle(Tick(9.0)) == []  # it is linked again
+
+
+def test_a_worker_leaves_when_the_driver_is_down_or_says_so() -> None:
+    left = Leave("left, because the driver is down: killed")
+    assert worker().handle(Down(DRIVER, "killed")) == [(CLUSTER, left)]
+    assert worker().handle(Stop()) == [(CLUSTER, Leave("left in order"))]
+
+
+def test_a_worker_answers_a_ping() -> None:
+    assert worker().handle(Ping()) == [(DRIVER, Pong("worker-0"))]
+
+
+# --- What it has slept through
+
+
+def test_who_has_slept_computes_only_the_newest_weights() -> None:
+    first, second, third = weights(1), weights(2), weights(3)
+    others = [Assign((0,)), Ping()]
+    received = [first, others[0], second, others[1], third]
+    kept = without_old_weights(received)
+    assert [type(message) for message in kept] == [Assign, Ping, Weights]
+    assert kept[-1] is third
+
+
+def test_newest_is_what_came_last_also_when_a_restored_server_is_at_an_older_step() -> None:
+    ahead, restored = weights(8), weights(5)
+    (kept,) = without_old_weights([ahead, restored])
+    assert kept is restored
+
+
+def test_messages_without_weights_are_kept_as_they_are() -> None:
+    received = [Ping(), Assign((1,)), Stop()]
+    assert without_old_weights(iter(received)) == received
+    assert without_old_weights([]) == []
