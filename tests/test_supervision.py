@@ -139,10 +139,14 @@ def test_the_patience_begins_anew_with_each_step() -> None:
     assert asked_often(pace, now_s + 4.0, 4.0) == [3.125]
 
 
-@pytest.mark.parametrize("steps", [0, 1, 2])
-def test_nothing_is_late_without_a_history(steps: int) -> None:
-    pace, now_s = paced(*[1.0] * steps)
-    assert asked_often(pace, now_s, 100.0) == []
+def test_the_first_step_of_all_may_take_some_seconds() -> None:
+    pace, now_s = paced()  # late after 5 s, and after 10 s
+    assert asked_often(pace, now_s, 12.0) == [5.125, 10.125]
+
+
+def test_one_step_is_history_enough() -> None:
+    pace, now_s = paced(1.0)
+    assert asked_often(pace, now_s, 4.0) == [3.125]
 
 
 def test_very_short_steps_are_not_late_at_an_operating_system_s_hiccup() -> None:
