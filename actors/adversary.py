@@ -32,6 +32,7 @@ class Adversary:
             self._delay,
             self._jump,
             self._die_at_start,
+            self._hang_at_start,
         )
 
     def deliver(self, world: World) -> bool:
@@ -125,3 +126,9 @@ class Adversary:
             return None
         world.fail_to_begin(self._dice.choice(world.starting))
         return "die at start"
+
+    def _hang_at_start(self, world: World) -> str | None:
+        if not world.starting:
+            return None
+        world.hang_at_the_beginning(self._dice.choice(world.starting))
+        return "hang at start"

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
+from actors.messages import DRIVER, Assign
 from actors.names import by_number
+from actors.orders import Assigned, Envelope
 
 Shards = tuple[int, ...]
 
@@ -123,3 +125,11 @@ class Assignment:
         }
         self._held.update(changed)
         return changed
+
+
+def told(changes: dict[str, Shards]) -> list[Envelope]:
+    """The workers are told their shards, and the driver who has which."""
+    envelopes: list[Envelope] = []
+    for name, shards in changes.items():
+        envelopes += [(name, Assign(shards)), (DRIVER, Assigned(name, shards))]
+    return envelopes

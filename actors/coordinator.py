@@ -6,11 +6,10 @@ the newest snapshot. It lives in the driver's process and tells the driver what 
 knows no socket, no clock and no Ray. Next: `assignment.py`, `presence.py`, `supervisor.py`.
 """
 
-from actors.assignment import Assignment, Shards
+from actors.assignment import Assignment, Shards, told
 from actors.messages import (
     DRIVER,
     SERVER,
-    Assign,
     EpochDone,
     Hello,
     Late,
@@ -31,7 +30,6 @@ from actors.muster import Muster
 from actors.names import slot_of
 from actors.orders import (
     CLUSTER,
-    Assigned,
     Begin,
     Died,
     Down,
@@ -42,6 +40,7 @@ from actors.orders import (
     Kill,
     Message,
     Missing,
+    Placed,
     Ready,
     Start,
     Suspected,
@@ -60,7 +59,7 @@ class Coordinator:
         self._crew = crew
         self._newest = state
         self._assignment = Assignment(shard_count)
-        self._presence = Presence(crew.link_timeout_s, crew.start_timeout_s)
+        self._presence = Presence(crew.link_timeout_s)
         self._supervisor = Supervisor(crew.supervision)
         self._muster = Muster(crew.min_workers, crew.start_timeout_s)
         self._server: Hello | None = None
@@ -83,9 +82,12 @@ class Coordinator:
                 return self._hello(message)
             case Down(name, reason) | Ended(name, reason):
                 return self._down(name, reason, linked=isinstance(message, Down))
+            case Placed(name) if name in self._muster.starting:
+                self._presence.heard(name, self._now_s)  # from now on its Hello is due
+                return []
             case Pong(name) if self._is_linked(name):  # else it was killed meanwhile
                 self._presence.heard(name, self._now_s)
-                return self._assign(self._assignment.answered(name, self._now_s))
+                return told(self._assignment.answered(name, self._now_s))
             case Late(step, shards):
                 return self._late(step, shards)
             case RunEpoch():
@@ -130,7 +132,7 @@ class Coordinator:
         return links
 
     def _worker_up(self, hello: Hello) -> list[Envelope]:
-        changes = self._assign(self._assignment.add(hello.name))
+        changes = told(self._assignment.add(hello.name))
         if self._server is None:
             return changes
         return [*changes, (hello.name, ServerAt(self._server.host, self._server.port))]
@@ -153,15 +155,17 @@ class Coordinator:
         self._muster.starting.discard(name)
         self._presence.forget(name)
         self._last_death = f"{name} died: {reason}"
-        died: Envelope = (DRIVER, Died(name, reason))
+        # Whatever is left of it goes: an actor that left would keep its place in the cluster.
+        gone: list[Envelope] = [(CLUSTER, Kill(name)), (DRIVER, Died(name, reason))]
         changes: list[Envelope] = []
         if slot_of(name) == SERVER:
             self._server = None
             self._standstill.server_died()
+            changes = [(worker, ServerAt("", 0)) for worker in self._assignment.workers]
         elif name in self._assignment:
-            changes = self._assign(self._assignment.remove(name))
+            changes = told(self._assignment.remove(name))
         self._count()
-        return [died, *changes, *self._restart(name, reason)]
+        return [*gone, *changes, *self._restart(name, reason)]
 
     def _restart(self, name: str, reason: str) -> list[Envelope]:
         verdict = self._supervisor.died(name, reason, self._now_s)
@@ -177,9 +181,9 @@ class Coordinator:
 
     def _late(self, step: int, shards: Shards) -> list[Envelope]:
         suspects, changes = self._assignment.late(shards, self._now_s)
-        told: list[Envelope] = [(DRIVER, Suspected(name, step)) for name in suspects]
+        facts: list[Envelope] = [(DRIVER, Suspected(name, step)) for name in suspects]
         asked: list[Envelope] = [(name, Ping()) for name in suspects]  # it may be back at once
-        return [*told, *self._assign(changes), *asked]
+        return [*facts, *told(changes), *asked]
 
     def _tick(self, now_s: float) -> list[Envelope]:
         if self._now_s == 0.0:  # the first one: time begins
@@ -189,9 +193,10 @@ class Coordinator:
         ask, silent = self._presence.tick(now_s)
         envelopes: list[Envelope] = [(name, Ping()) for name in ask]
         for name in silent:
-            limit_s = self._presence.limit_s
-            envelopes.append((CLUSTER, Kill(name)))
-            envelopes += self._down(name, f"silent for more than {limit_s:.3g} s", linked=True)
+            if self._failed:
+                break
+            why = f"silent for more than {self._presence.limit_s:.3g} s"
+            envelopes += self._down(name, why, linked=self._is_linked(name))
         return envelopes + self._overdue()
 
     def _overdue(self) -> list[Envelope]:
@@ -218,7 +223,8 @@ class Coordinator:
         if self._server is None and not isinstance(fact, NotFinite | Refused):
             return []  # the last words of one that was killed: the next starts from before them
         if isinstance(fact, Snapshot):
-            self._newest, self._snapshot_wanted = fact, False
+            self._newest = fact
+            self._snapshot_wanted &= isinstance(fact, EpochDone)  # which answers no request
         if isinstance(fact, EpochDone):
             if fact.step <= self._done_step:
                 return []  # said twice
@@ -234,14 +240,9 @@ class Coordinator:
 
     def _moved(self, step: int) -> list[Envelope]:
         stalls = self._standstill.moved(step, self._now_s)
-        self._presence.steps_take(self._standstill.step_s)
+        # Whoever is left alone computes all of it.
+        self._presence.steps_take(self._standstill.step_s * max(1, len(self._assignment.workers)))
         return [(DRIVER, stall) for stall in stalls]
 
     def _to_server(self, message: RunEpoch | TakeSnapshot) -> list[Envelope]:
         return [(self._server.name, message)] if self._server else []
-
-    def _assign(self, changes: dict[str, Shards]) -> list[Envelope]:
-        envelopes: list[Envelope] = []
-        for name, shards in changes.items():
-            envelopes += [(name, Assign(shards)), (DRIVER, Assigned(name, shards))]
-        return envelopes

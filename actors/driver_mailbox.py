@@ -42,7 +42,7 @@ class DriverMailbox:
         obey: Callable[[Start | Kill], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`obey` carries the coordinator's orders out, in this mailbox's thread, at once."""
+        """`obey` is given the coordinator's orders, in this mailbox's thread; it must not wait."""
         self.inbox: SimpleQueue[Heard] = SimpleQueue()
         self.address = endpoint.address
         self.processes: dict[str, Joined] = {}  # of all living actors
@@ -91,8 +91,8 @@ class DriverMailbox:
             self._put(cast(DriverMessage, message))
         elif address == CLUSTER:
             order = cast(Start | Kill, message)
-            if isinstance(order, Kill):
-                self._endpoint.close_link(order.name, "killed")
+            if isinstance(order, Kill) and not self._endpoint.close_link(order.name, "killed"):
+                self.processes.pop(order.name, None)  # over: its number may be another's by now
             self._obey(order)
         else:
             self._endpoint.send(address, message)

@@ -12,9 +12,9 @@ from typing import Self, cast
 
 from actors.cluster import Heard, Job, one_blas_thread
 from actors.coordinator import Coordinator
+from actors.cores import make_core
 from actors.errors import ClusterError
 from actors.messages import DRIVER, SERVER, Hello, Late, RunEpoch, TakeSnapshot
-from actors.names import slot_of
 from actors.orders import (
     CLUSTER,
     Begin,
@@ -101,12 +101,6 @@ class LocalCluster:
         if isinstance(order, Connect):
             self._queue.append((order.name, order.hello))
             return
-        job, shard_count = self._job, len(self._job.shards)
-        hello = Hello(order.name, "localhost", os.getpid())
-        if slot_of(order.name) == SERVER:
-            state = order.state or job.state
-            self._cores[SERVER] = ParameterServer(order.name, job.optimizer, shard_count, state)
-        else:
-            fetch = job.shards.__getitem__
-            self._cores[order.name] = Worker(hello, job.objective, shard_count, fetch)
+        hello = Hello(order.name, "localhost", os.getpid(), port=1)  # any but 0: it listens
+        self._cores[order.name] = make_core(self._job, order, hello)
         self._queue.append((_COORDINATOR, hello))

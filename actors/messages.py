@@ -37,7 +37,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class ServerAt:
-    """Coordinator -> worker: the server listens there; link to it."""
+    """Coordinator -> worker: the server listens there; link to it. Port 0: there is none now."""
 
     host: str
     port: int

@@ -46,8 +46,15 @@ class Down:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """To the coordinator: the process of `name` runs, and will say Hello."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
-    """To the coordinator: the process of `name` is over, whether or not it ever said Hello."""
+    """To the coordinator: `name` works no more, whether or not it ever said Hello."""
 
     name: str
     reason: str
@@ -67,7 +74,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Coordinator's order: close the link to `name` and end its process by force."""
+    """Coordinator's order: close the link to `name`, end its process, free its place."""
 
     name: str
 
@@ -161,6 +168,7 @@ DriverMessage: TypeAlias = (
     | Ready | Joined | Missing | Died | Restarting | Suspected | Assigned | Failed
 )  # fmt: skip
 Message: TypeAlias = (
-    RemoteMessage | DriverMessage | Tick | Begin | Down | Ended | Start | Kill | Connect | Leave
-)
+    RemoteMessage | DriverMessage | Tick | Begin | Down | Placed | Ended
+    | Start | Kill | Connect | Leave
+)  # fmt: skip
 Envelope: TypeAlias = tuple[str, Message]

@@ -8,15 +8,16 @@ from typing import Final
 
 _ASK_EVERY_S: Final = 1.0
 _OWN_SLEEP_S: Final = 1.0
-_STEPS: Final = 4
+_STEPS: Final = 2
+_FIRST: Final = 6
 
 
 class Presence:
     """Told who was heard and what time it is, it says whom to ask and who is silent."""
 
-    def __init__(self, limit_s: float, first_limit_s: float) -> None:
-        """`first_limit_s`: until it is known how long a step takes."""
-        self._limit_s, self._first_limit_s = limit_s, first_limit_s
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._patience = 1.0
         self._step_s: float | None = None
         self._heard_s: dict[str, float] = {}
         self._now_s: float | None = None
@@ -24,10 +25,15 @@ class Presence:
 
     @property
     def limit_s(self) -> float:
-        """A worker answers only between two gradients: steps that take long extend the limit."""
+        """A worker answers only between two steps: those that take long extend the limit.
+
+        Until it is known how long they take, it is long. Each time that it was too short,
+        as long as no step is done after it, it is doubled: whoever is busy with more than
+        ever before is not to be ended again and again.
+        """
         if self._step_s is None:
-            return max(self._limit_s, self._first_limit_s)
-        return self._limit_s + _STEPS * self._step_s
+            return self._patience * _FIRST * self._limit_s
+        return self._patience * (self._limit_s + _STEPS * self._step_s)
 
     def heard(self, name: str, now_s: float) -> None:
         """`name` is there."""
@@ -37,9 +43,9 @@ class Presence:
         """`name` is gone."""
         self._heard_s.pop(name, None)
 
-    def steps_take(self, seconds: float | None) -> None:
-        """A step takes so long now; None: it is not known yet."""
-        self._step_s = seconds
+    def steps_take(self, seconds: float) -> None:
+        """A step was done; by a worker alone it would take so long."""
+        self._step_s, self._patience = seconds, 1.0
 
     def tick(self, now_s: float) -> tuple[list[str], list[str]]:
         """Whom to ask now, and who is silent beyond the limit."""
@@ -49,6 +55,8 @@ class Presence:
             for name in self._heard_s:
                 self._heard_s[name] += slept_s
         silent = [name for name, at_s in self._heard_s.items() if now_s - at_s > self.limit_s]
+        if silent:
+            self._patience *= 2
         if now_s - self._asked_s < _ASK_EVERY_S:
             return [], silent
         self._asked_s = now_s

@@ -9,13 +9,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from actors.cluster import one_blas_thread
+from actors.cores import Core
 from actors.endpoint import Address, Endpoint
 from actors.messages import DRIVER, Hello, Snapshot, Weights
 from actors.objectives import Objective, Optimizer, Shard
-from actors.orders import CLUSTER, Connect, Envelope, Leave, Message, Tick
+from actors.orders import CLUSTER, Connect, Leave, Message, Tick
 from actors.parameter_server import ParameterServer
 from actors.worker import Worker
 
@@ -72,7 +73,7 @@ class WorkerProcess:
     ) -> None:
         one_blas_thread.__enter__()  # for the life of the process
         self._hello = Hello(name, links.find_host(), os.getpid())
-        self._core = Worker(self._hello, objective, shard_count, fetch)
+        self._core = Worker(self._hello, objective, shard_count, fetch, links.link_timeout_s)
         self._endpoint = links.endpoint(None)
 
     def live(self, driver: Address) -> None:
@@ -81,10 +82,13 @@ class WorkerProcess:
         run_actor(self._core, self._endpoint)
 
 
-class Core(Protocol):
-    """A functional core: a message in, messages out, no I/O."""
-
-    def handle(self, message: Message) -> list[Envelope]: ...
+def send_signal(process_id: int, number: int) -> bool:
+    """Send a signal to a process of this host. False: there is no such process."""
+    try:
+        os.kill(process_id, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def run_actor(core: Core, endpoint: Endpoint, clock: Callable[[], float] = time.monotonic) -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from functools import partial
 from queue import Empty
@@ -25,8 +25,8 @@ from actors.interrupts import deferred_interrupts
 from actors.messages import SERVER, RunEpoch, TakeSnapshot
 from actors.names import slot_of
 from actors.objectives import Shard
-from actors.orders import Ended, Failed, Kill, Missing, Ready, Start
-from actors.processes import Links, ServerProcess, WorkerProcess
+from actors.orders import Ended, Failed, Joined, Kill, Missing, Placed, Ready, Start
+from actors.processes import Links, ServerProcess, WorkerProcess, send_signal
 from actors.supervisor import Crew
 
 # A death is told in one line, by the coordinator; Ray would print a paragraph on top of it.
@@ -57,6 +57,7 @@ class RayCluster:
         self._early: list[Heard] = []
         self._actors: dict[str, _Handle] = {}
         self._lives: list[Future[None]] = []  # each actor's `live` call: its life
+        self._orders = ThreadPoolExecutor(1, "everstep-orders")
         self._exits = ExitStack()
 
     def __enter__(self) -> Self:
@@ -92,14 +93,16 @@ class RayCluster:
     def signal(self, name: str, number: int) -> bool:
         if (process := self._mailbox.processes.get(name)) is None:
             return False
-        if process.host == self._links.find_host():
-            return _signal_here(process.process_id, number)
-        send = ray.remote(_signal_here).options(
+        if process.host == self._host:
+            return send_signal(process.process_id, number)
+        send = ray.remote(send_signal).options(
             num_cpus=0, resources={f"node:{process.host}": _A_LITTLE}
         )
+        sending = send.remote(process.process_id, number)
         try:
-            sent: bool = ray.get(send.remote(process.process_id, number), timeout=_SIGNAL_S)
-        except (ray.exceptions.RayError, ValueError):  # that node is gone, or full
+            sent: bool = ray.get(sending, timeout=_SIGNAL_S)
+        except ray.exceptions.RayError:  # that node is gone, or full
+            ray.cancel(sending)
             return False
         return sent
 
@@ -111,20 +114,25 @@ class RayCluster:
                 find_host = _init(self._address, self._crew.min_workers)
         job, bound = self._job, self._job.array_bound_bytes
         self._links = Links(new_key(), find_host, bound, self._crew.link_timeout_s)
+        self._host = find_host()
         # The shards go into the object store once; the workers get references.
         self._fetch = partial(_fetch, [ray.put(shard) for shard in job.shards])
         coordinator = Coordinator(self._crew, len(job.shards), job.state)
-        self._mailbox = DriverMailbox(self._links.endpoint(find_host()), coordinator, self._obey)
+        self._mailbox = DriverMailbox(self._links.endpoint(self._host), coordinator, self._obey)
         self._exits.callback(self._end_actors)
         self._mailbox.start()
         while not self._early or not isinstance(self._early[-1].message, Ready | Failed):
             self._early.append(self._explained(self._mailbox.inbox.get()))
 
     def _obey(self, order: Start | Kill) -> None:
-        """Start an actor's process, which takes a second or more in the background; or end it."""
-        if isinstance(order, Kill):
-            self._kill(order.name)
-            return
+        """One order after the other, in a thread of their own: Ray may take its time."""
+        if isinstance(order, Start):
+            self._orders.submit(self._create_actor, order)
+        else:
+            self._orders.submit(self._kill, order.name, self._mailbox.processes.get(order.name))
+
+    def _create_actor(self, order: Start) -> None:
+        """Start an actor's process, which takes a second or more in the background."""
         job, shard_count = self._job, len(self._job.shards)
         try:
             if slot_of(order.name) == SERVER:
@@ -133,34 +141,40 @@ class RayCluster:
             else:
                 data = (shard_count, self._fetch)
                 actor = _create(WorkerProcess, 1, self._links, order.name, job.objective, *data)
+            self._actors[order.name] = actor
+            placed = actor.__ray_ready__.remote().future()
             life = actor.live.remote(self._mailbox.address).future()
-        except ray.exceptions.RayError as error:
-            self._mailbox.tell(Ended(order.name, _cause(error)))
+        except Exception as error:  # whatever it is, the coordinator must not wait for it
+            self._mailbox.tell(Ended(order.name, f"could not be started: {_cause(error)}"))
             return
-        self._actors[order.name] = actor
         self._lives.append(life)
+        placed.add_done_callback(partial(self._placed, order.name))
         life.add_done_callback(partial(self._ended, order.name))
+
+    def _placed(self, name: str, placed: "Future[None]") -> None:
+        if placed.exception() is None:
+            self._mailbox.tell(Placed(name))
 
     def _ended(self, name: str, life: "Future[None]") -> None:
         """Who dies before it has a link can not be seen on one: Ray tells."""
         error = life.exception()
-        reason = _cause(error) if isinstance(error, Exception) else "left before it was linked"
-        self._mailbox.tell(Ended(name, reason))
+        self._mailbox.tell(Ended(name, _cause(error) if error else "left"))
 
-    def _kill(self, name: str) -> None:
-        """Without waiting. On another host a stopped process leaves when it wakes up."""
-        process = self._mailbox.processes.get(name)
-        if process is not None and process.host == self._links.find_host():
-            _signal_here(process.process_id, signal.SIGKILL)  # Ray asks the process itself
-        with suppress(ray.exceptions.RayError):
+    def _kill(self, name: str, process: Joined | None) -> None:
+        """End what is left of an actor, and free its place; `process`, if its link still stood."""
+        with suppress(Exception):  # what is gone already is gone
+            if process is not None and process.host == self._host:
+                send_signal(process.process_id, signal.SIGKILL)  # a stopped one hears nobody else
+        with suppress(Exception):
             ray.kill(self._actors.pop(name))
 
     def _end_actors(self) -> None:
         """Ask them to leave; end those that do not."""
         self._mailbox.stop()
+        self._orders.shutdown()
         wait(self._lives, timeout=_LEAVE_S)
         for name in [*self._actors]:
-            self._kill(name)
+            self._kill(name, None)
 
     def _explained(self, heard: Heard) -> Heard:
         """Who asks for what, and what there is, when an actor is missing."""
@@ -206,15 +220,6 @@ def _create(actor_class: type, num_cpus: int, *arguments: Any) -> _Handle:
     return ray.remote(actor_class).options(num_cpus=num_cpus).remote(*arguments)
 
 
-def _signal_here(process_id: int, number: int) -> bool:
-    """Send a signal to a process of this host."""
-    try:
-        os.kill(process_id, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def _fetch(shards: Sequence["ray.ObjectRef[Shard]"], number: int) -> Shard:
     """A shard, in the worker's process: its arrays stay in shared memory, nothing is copied."""
     shard: Shard = ray.get(shards[number])
@@ -234,7 +239,7 @@ def _node_host() -> str:
     )
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     """The one line that says it; above it stands Ray's own traceback."""
     lines = str(error).strip().splitlines()
     return lines[-1] if lines else repr(error)

@@ -12,6 +12,7 @@ from typing import cast
 
 from actors.cluster import Job
 from actors.coordinator import Coordinator
+from actors.cores import Core, make_core
 from actors.invariants import Invariants
 from actors.messages import DRIVER, SERVER, Hello, Snapshot
 from actors.names import slot_of
@@ -22,15 +23,23 @@ from actors.orders import (
     Down,
     DriverMessage,
     Ended,
+    Envelope,
     Kill,
     Leave,
     Message,
+    Placed,
     Start,
     Tick,
 )
-from actors.parameter_server import ParameterServer
 from actors.supervisor import Crew
-from actors.worker import Worker
+
+
+class Hanging:
+    """A process that does nothing."""
+
+    def handle(self, message: Message) -> list[Envelope]:  # noqa: ARG002
+        """Not even this."""
+        return []
 
 
 @dataclass(eq=False)
@@ -62,9 +71,7 @@ class World:
         self.paused: set[str] = set()
         self._job = job
         self._invariants, self._hear, self._tell = invariants, hear, tell
-        self.cores: dict[str, Coordinator | ParameterServer | Worker] = {
-            DRIVER: Coordinator(crew, len(job.shards), state)
-        }
+        self.cores: dict[str, Core] = {DRIVER: Coordinator(crew, len(job.shards), state)}
         self._ray = End(DRIVER, CLUSTER)  # on which Ray tells, some time later, who has ended
         self.ends = [self._ray]
         self.handle(DRIVER, Begin())
@@ -108,18 +115,20 @@ class World:
     def begin(self, start: Start) -> None:
         """A process that was ordered comes up and says Hello to the driver."""
         self.starting.remove(start)
-        job, shard_count, name = self._job, len(self._job.shards), start.name
+        name = start.name
         self._tell(f"*** {name} starts")
         port = len(self.ends) + 1 if slot_of(name) == SERVER else 0
         hello = Hello(name, name, port + 1, port)  # its name serves as its address
-        if slot_of(name) == SERVER:
-            state = cast(Snapshot, start.state)
-            self.cores[name] = ParameterServer(
-                name, job.optimizer, shard_count, state, start.seen_step
-            )
-        else:
-            self.cores[name] = Worker(hello, job.objective, shard_count, job.shards.__getitem__)
+        self.cores[name] = make_core(self._job, start, hello)
+        self._ray.queue.append(Placed(name))
         self._link(name, DRIVER, DRIVER, hello)
+
+    def hang_at_the_beginning(self, start: Start) -> None:
+        """A process that was ordered comes up and hangs before its first word."""
+        self.starting.remove(start)
+        self._tell(f"*** {start.name} starts and hangs")
+        self.cores[start.name] = Hanging()
+        self._ray.queue.append(Placed(start.name))
 
     def fail_to_begin(self, start: Start) -> None:
         """A process that was ordered ends before it has a link."""
@@ -141,7 +150,8 @@ class World:
 
     def _kill(self, name: str) -> None:
         """The driver closes its link, and hears nothing more on it, then the process ends."""
-        self._tell(f"*** {name} is killed for its silence")
+        if name in self.cores:
+            self._tell(f"*** {name} is killed for its silence")
         for end in [end for end in self.ends if (end.owner, end.peer) == (DRIVER, name)]:
             end.queue.clear()
         self._end(name, _nothing, "killed by the coordinator")

@@ -12,7 +12,7 @@ class Standstill:
 
     def __init__(self, step: int) -> None:
         self.step = step  # the newest that was heard of
-        self.step_s: float | None = None  # how long one takes
+        self.step_s = 0.0  # how long one takes, rather too much than too little
         self._moved_s = 0.0
         self._since_s: float | None = None
 
@@ -34,7 +34,9 @@ class Standstill:
     def moved(self, step: int, now_s: float) -> list[Stall]:
         """Steps up to `step` are done; the first after a death end the standstill."""
         if step > self.step:
-            self.step_s = (now_s - self._moved_s) / (step - self.step)
+            # Reports that waited while this process slept come all at once.
+            last_s = (now_s - self._moved_s) / (step - self.step)
+            self.step_s = max(last_s, self.step_s / 2)
             self.step = step
         self._moved_s = now_s
         since_s, self._since_s = self._since_s, None

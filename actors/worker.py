@@ -40,8 +40,14 @@ class Worker:
         objective: Objective,
         shard_count: int,
         fetch: Callable[[int], Shard],
+        link_timeout_s: float = math.inf,
     ) -> None:
-        """`fetch` brings a shard's data; it is asked when the shard is first needed."""
+        """Hold nothing yet.
+
+        Args:
+            fetch: brings a shard's data; it is asked when the shard is first needed.
+            link_timeout_s: who can not link to a living server for so long, leaves.
+        """
         self._hello = hello
         self._objective = objective
         self._tree = Tree(shard_count)
@@ -50,8 +56,11 @@ class Worker:
         self._assigned: frozenset[int] = frozenset()
         self._weights: Weights | None = None
         self._server: ServerAt | None = None
+        self._link_timeout_s = link_timeout_s
         self._linked = False
         self._connect_s = -math.inf  # when it last tried
+        self._unlinked_since_s: float | None = None
+        self._now_s = 0.0
         self._pool = ArrayPool()
 
     def handle(self, message: Message) -> list[Envelope]:
@@ -64,11 +73,11 @@ class Worker:
             case Ping():
                 return [(DRIVER, Pong(self._hello.name))]
             case ServerAt():
-                self._server, self._linked = message, False
+                self._server = message if message.port else None
+                self._unlinked_since_s = None
                 return self._connect()
-            case Down(name) if name == SERVER:
-                self._linked = False  # it may live and only the link be broken: try again
-                return []
+            case Down(name, reason) if name == SERVER:
+                return self._server_down(reason)
             case Down(name, reason) if name == DRIVER:
                 return [(CLUSTER, Leave(f"left, because the driver is down: {reason}"))]
             case Stop():
@@ -79,16 +88,30 @@ class Worker:
                 return []
 
     def _tick(self, now_s: float) -> list[Envelope]:
-        if self._linked or now_s - self._connect_s < _CONNECT_EVERY_S:
+        self._now_s = now_s
+        if self._linked:
+            if now_s - self._connect_s > self._link_timeout_s:
+                self._unlinked_since_s = None  # a link that held so long was one
             return []
-        self._connect_s = now_s
-        return self._connect()
+        return self._connect() if now_s - self._connect_s >= _CONNECT_EVERY_S else []
+
+    def _server_down(self, reason: str) -> list[Envelope]:
+        """It may live and only the link be broken: try again; but not for ever."""
+        self._linked = False
+        if self._server is None:
+            return []
+        if self._unlinked_since_s is None:
+            self._unlinked_since_s = self._now_s
+        if self._now_s - self._unlinked_since_s <= self._link_timeout_s:
+            return []
+        where = f"{self._server.host}:{self._server.port}"
+        return [(CLUSTER, Leave(f"left, because it can not reach the server at {where}: {reason}"))]
 
     def _connect(self) -> list[Envelope]:
         """Link to the server; if that fails, its `Down` comes and the next try is due."""
         if self._server is None:
             return []
-        self._linked = True
+        self._linked, self._connect_s = True, self._now_s
         step = -1 if self._weights is None else self._weights.step
         hello = replace(self._hello, step=step)
         return [(CLUSTER, Connect(SERVER, self._server.host, self._server.port, hello))]

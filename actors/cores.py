@@ -1,0 +1,25 @@
+"""What a core is, and the one of an actor that is to be started in this process."""
+
+from typing import Protocol
+
+from actors.cluster import Job
+from actors.messages import SERVER, Hello
+from actors.names import slot_of
+from actors.orders import Envelope, Message, Start
+from actors.parameter_server import ParameterServer
+from actors.worker import Worker
+
+
+class Core(Protocol):
+    """A functional core: a message in, messages out, no I/O."""
+
+    def handle(self, message: Message) -> list[Envelope]: ...
+
+
+def make_core(job: Job, start: Start, hello: Hello) -> ParameterServer | Worker:
+    """What `start` orders; `hello` is what it will say."""
+    shard_count = len(job.shards)
+    if slot_of(start.name) == SERVER:
+        state = start.state or job.state
+        return ParameterServer(start.name, job.optimizer, shard_count, state, start.seen_step)
+    return Worker(hello, job.objective, shard_count, job.shards.__getitem__)
