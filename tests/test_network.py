@@ -234,9 +234,12 @@ def test_backprop_writes_out_in_full_and_nothing_else(output, loss, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("offset", [1, 4, 8, 24])
-def test_backprop_gives_the_same_bits_wherever_the_arrays_lie(offset, dtype):
+@pytest.mark.parametrize("elements", [1, 2, 3, 6])
+def test_backprop_gives_the_same_bits_at_whatever_element_the_arrays_begin(elements, dtype):
+    """Off the elements' own alignment NumPy hands BLAS a copy in another layout, and some CPUs'
+    kernels then give other bits; no array of ours begins there: see `test_buffers.py`."""
     network = Network((64, 30, 10), dtype=dtype)
+    offset = elements * np.dtype(dtype).itemsize
     case = random_case(network, 4)
     expected, gradient = np.empty_like(case[0]), misaligned(case[0], offset)
     loss_sum = network.backprop(*case, expected)
