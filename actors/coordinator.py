@@ -190,12 +190,12 @@ class Coordinator:
             self._standstill.begin(now_s)
             self._muster.begin(now_s)
         self._now_s = now_s
+        why = f"silent for more than {self._presence.limit_s:.3g} s"
         ask, silent = self._presence.tick(now_s)
         envelopes: list[Envelope] = [(name, Ping()) for name in ask]
         for name in silent:
             if self._failed:
                 break
-            why = f"silent for more than {self._presence.limit_s:.3g} s"
             envelopes += self._down(name, why, linked=self._is_linked(name))
         return envelopes + self._overdue()
 

@@ -151,7 +151,7 @@ class World:
     def _kill(self, name: str) -> None:
         """The driver closes its link, and hears nothing more on it, then the process ends."""
         if name in self.cores:
-            self._tell(f"*** {name} is killed for its silence")
+            self._tell(f"*** {name} is killed by the coordinator")
         for end in [end for end in self.ends if (end.owner, end.peer) == (DRIVER, name)]:
             end.queue.clear()
         self._end(name, _nothing, "killed by the coordinator")

@@ -28,7 +28,7 @@ _HARM_CHANCE: Final = 0.1
 _TICK_CHANCE: Final = 0.1
 _MOST_HARM: Final = 60
 _TURNS: Final = 50_000  # far beyond what any schedule needs
-_SILENCE_S: Final = 1.5  # so short that it happens
+_SILENCE_S: Final = 0.5  # so short that it happens
 _FOREVER_S: Final = 1e9
 # The adversary may kill as often as it likes: what supervision does about it is another test.
 _RESTLESS: Final = Supervision(Intensity(10**6, 1.0), Intensity(10**6, 1.0))

@@ -66,7 +66,7 @@ class Worker:
     def handle(self, message: Message) -> list[Envelope]:
         match message:
             case Weights():
-                self._weights = message
+                self._weights, self._unlinked_since_s = message, None
                 return self._gradients(self._assigned)
             case Assign(shards):
                 return self._assign(frozenset(shards))

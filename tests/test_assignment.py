@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from actors.assignment import Assignment, deal, take_over
+from actors.assignment import Assignment, deal, take_over, told
+from actors.messages import DRIVER, Assign
+from actors.orders import Assigned
 
 
 def assigned(shard_count: int, *workers: str) -> Assignment:
@@ -184,3 +186,16 @@ class Comings(RuleBasedStateMachine):
 
 
 test_every_shard_has_exactly_one_holder_whatever_comes = Comings.TestCase
+
+
+# --- Telling
+
+
+def test_each_worker_is_told_its_own_shards_and_the_driver_who_has_which() -> None:
+    assert told({"worker-1": (0, 1), "worker-0": ()}) == [
+        ("worker-1", Assign((0, 1))),
+        (DRIVER, Assigned("worker-1", (0, 1))),
+        ("worker-0", Assign(())),
+        (DRIVER, Assigned("worker-0", ())),
+    ]
+    assert told({}) == []

@@ -38,6 +38,7 @@ from actors.orders import (
     Joined,
     Kill,
     Missing,
+    Placed,
     Ready,
     Restarting,
     Start,
@@ -49,11 +50,18 @@ from tests.toys import hello, kinds, toy_job
 
 STATE = toy_job(8).state
 PATIENT = Supervision(Intensity(5, 60.0), Intensity(3, 60.0))
+IMPATIENT = Supervision(Intensity(0, 60.0), Intensity(0, 60.0))  # the first death is the last
+NOWHERE = ServerAt("", 0)  # there is no server now
 
 
-def coordinator(workers: int = 1, least: int | None = None, shard_count: int = 8) -> Coordinator:
+def coordinator(
+    workers: int = 1,
+    least: int | None = None,
+    shard_count: int = 8,
+    supervision: Supervision = PATIENT,
+) -> Coordinator:
     """One that has begun, at 100 s; nobody has come yet."""
-    crew = Crew(least or workers, workers, PATIENT, link_timeout_s=10.0, start_timeout_s=60.0)
+    crew = Crew(least or workers, workers, supervision, link_timeout_s=10.0, start_timeout_s=60.0)
     core = Coordinator(crew, shard_count, STATE)
     core.handle(Tick(100.0))
     core.handle(Begin())
@@ -64,9 +72,9 @@ def server_hello(name: str = SERVER, port: int = 5) -> Hello:
     return Hello(name, "10.0.0.9", 2, port)
 
 
-def running(workers: int, shard_count: int = 8) -> Coordinator:
+def running(workers: int, shard_count: int = 8, supervision: Supervision = PATIENT) -> Coordinator:
     """A server, so many workers, and the first epoch."""
-    core = coordinator(workers, shard_count=shard_count)
+    core = coordinator(workers, shard_count=shard_count, supervision=supervision)
     core.handle(server_hello())
     for i in range(workers):
         core.handle(hello(f"worker-{i}"))
@@ -160,6 +168,7 @@ def test_who_was_given_up_before_it_said_hello_is_told_to_stop() -> None:
 def test_the_shards_of_the_dead_go_to_the_living_at_once_and_another_is_started() -> None:
     core = running(4)
     assert core.handle(Down("worker-0", "killed")) == [  # it had 0 and 1
+        (CLUSTER, Kill("worker-0")),
         (DRIVER, Died("worker-0", "killed")),
         ("worker-1", Assign((0, 2, 3))),
         (DRIVER, Assigned("worker-1", (0, 2, 3))),
@@ -193,16 +202,43 @@ def test_who_is_not_known_can_not_die() -> None:
 def test_who_dies_before_its_hello_is_replaced_too() -> None:
     core = coordinator(1)
     assert core.handle(Ended("worker-0", "ImportError: no such module")) == [
+        (CLUSTER, Kill("worker-0")),
         (DRIVER, Died("worker-0", "ImportError: no such module")),
         (DRIVER, Restarting("worker-0.2", "worker-0", 1, 5, 60.0)),
         (CLUSTER, Start("worker-0.2")),
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "farewell"),
+    [
+        ("worker-0", Down("worker-0", "ValueError: rows")),  # it raised and its process stays
+        (SERVER, Down(SERVER, "connection broken")),
+        ("worker-1", Ended("worker-1", "left")),  # it has not yet said Hello
+    ],
+)
+def test_whoever_dies_of_whatever_is_killed_first_so_that_its_place_is_free(
+    name: str, farewell: Any
+) -> None:
+    """A Ray actor that raised keeps its CPU, and its replacement would wait for it for ever."""
+    core = coordinator(2)
+    core.handle(server_hello())
+    core.handle(hello("worker-0"))
+    told = core.handle(farewell)
+    assert told[:2] == [(CLUSTER, Kill(name)), (DRIVER, Died(name, farewell.reason))]
+    assert kinds(told)[-2:] == [(DRIVER, "Restarting"), (CLUSTER, "Start")]
+    assert len(of(told, Kill)) == 1
+
+
 def test_the_death_of_the_last_worker_is_waited_out() -> None:
     core = running(1)
     told = core.handle(Down("worker-0", "killed"))
-    assert kinds(told) == [(DRIVER, "Died"), (DRIVER, "Restarting"), (CLUSTER, "Start")]
+    assert kinds(told) == [
+        (CLUSTER, "Kill"),
+        (DRIVER, "Died"),
+        (DRIVER, "Restarting"),
+        (CLUSTER, "Start"),
+    ]
     assert of(ticks(core, 100.0, 160.0, SERVER), Failed) == []
     assert ("worker-0.2", Assign(tuple(range(8)))) in core.handle(hello("worker-0.2"))
     assert of(ticks(core, 160.0, 300.0, SERVER, "worker-0.2"), Failed) == []
@@ -214,8 +250,9 @@ def test_an_actor_that_dies_too_often_fails_the_training_which_says_no_more() ->
     for life in range(2, 7):
         core.handle(Down(name, "killed"))
         core.handle(hello(name := f"worker-0.{life}"))
-    ((_, died), (address, failed)) = core.handle(Down(name, "ValueError: rows"))
-    assert died == Died("worker-0.6", "ValueError: rows")
+    *gone, (address, failed) = core.handle(Down(name, "ValueError: rows"))
+    died = Died("worker-0.6", "ValueError: rows")
+    assert gone == [(CLUSTER, Kill("worker-0.6")), (DRIVER, died)]
     assert address == DRIVER
     assert isinstance(failed, Failed)
     assert failed.reason.startswith("worker-0 died 6 times in 60 s, 5 times it may be restarted")
@@ -232,7 +269,13 @@ def test_a_new_server_starts_from_the_newest_snapshot_and_is_told_to_run() -> No
     newest = snapshot(5)
     core.handle(newest)
     told = core.handle(Down(SERVER, "killed"))
-    assert kinds(told) == [(DRIVER, "Died"), (DRIVER, "Restarting"), (CLUSTER, "Start")]
+    assert told[:-1] == [
+        (CLUSTER, Kill(SERVER)),
+        (DRIVER, Died(SERVER, "killed")),
+        ("worker-0", NOWHERE),
+        ("worker-1", NOWHERE),
+        (DRIVER, Restarting("server.2", SERVER, 1, 3, 60.0)),
+    ]
     (start,) = of(told, Start)
     assert start.name == "server.2"
     assert start.state is newest
@@ -242,6 +285,23 @@ def test_a_new_server_starts_from_the_newest_snapshot_and_is_told_to_run() -> No
         ("worker-1", ServerAt("10.0.0.9", 6)),
         ("server.2", RunEpoch(0, 9)),
     ]
+
+
+def test_without_a_server_every_worker_knows_it_also_the_suspected_and_who_comes() -> None:
+    """Who tried to reach a dead server for too long would leave, and count as dead."""
+    core = running(3)
+    core.handle(Late(3, (7,)))  # worker-2's
+    told = core.handle(Down(SERVER, "killed"))
+    assert [e for e in told if e[1] == NOWHERE] == [(f"worker-{i}", NOWHERE) for i in range(3)]
+    core.handle(Down("worker-0", "killed"))
+    assert of(core.handle(hello("worker-0.2")), ServerAt) == []  # who knows of none is right
+    at = ServerAt("10.0.0.9", 6)
+    told = core.handle(server_hello("server.2", port=6))
+    assert {name for name, message in told if message == at} == {
+        "worker-0.2",
+        "worker-1",
+        "worker-2",
+    }
 
 
 def test_the_end_of_an_epoch_is_a_snapshot_too() -> None:
@@ -266,6 +326,25 @@ def test_a_snapshot_that_the_dead_server_still_owed_is_asked_of_the_new_one() ->
     core.handle(snapshot(2))
     core.handle(Down("server.2", "killed"))
     assert of(core.handle(server_hello("server.3")), TakeSnapshot) == []  # it was given
+
+
+def test_the_end_of_an_epoch_answers_no_request_for_a_snapshot() -> None:
+    """The driver waits for a `Snapshot`; the server died after the epoch and before that."""
+    core = running(1)
+    core.handle(TakeSnapshot())
+    core.handle(snapshot(9, EpochDone))
+    core.handle(Down(SERVER, "killed"))
+    assert ("server.2", TakeSnapshot()) in core.handle(server_hello("server.2"))
+    core.handle(snapshot(9))
+    core.handle(Down("server.2", "killed"))
+    assert of(core.handle(server_hello("server.3")), TakeSnapshot) == []
+
+
+def test_the_end_of_an_epoch_asks_for_no_snapshot_that_nobody_wanted() -> None:
+    core = running(1)
+    core.handle(snapshot(9, EpochDone))
+    core.handle(Down(SERVER, "killed"))
+    assert of(core.handle(server_hello("server.2")), TakeSnapshot) == []
 
 
 def test_the_end_of_an_epoch_is_told_once_also_when_a_restored_server_runs_it_again() -> None:
@@ -361,7 +440,7 @@ def test_a_late_shard_of_the_only_worker_suspects_nobody() -> None:
 
 
 def test_who_is_silent_beyond_the_limit_is_killed_and_replaced() -> None:
-    """Before a step is known, the limit is start_timeout_s: 60 s."""
+    """Before a step is known, the limit is 6 * link_timeout_s: 60 s."""
     core = running(2)
     assert of(ticks(core, 100.0, 160.0, SERVER, "worker-0"), Kill) == []
     told = ticks(core, 160.25, 160.25, SERVER, "worker-0")
@@ -376,12 +455,42 @@ def test_who_is_silent_beyond_the_limit_is_killed_and_replaced() -> None:
     assert core.handle(Down("worker-1", "killed")) == []  # its link, closed by the kill
 
 
-def test_once_steps_are_known_the_limit_is_link_timeout_s_and_four_of_them() -> None:
+@pytest.mark.parametrize(("workers", "limit_s"), [(1, 14), (3, 22)])
+def test_once_steps_are_known_the_limit_is_link_timeout_s_and_two_of_a_worker_alone(
+    workers: int, limit_s: int
+) -> None:
+    """2 steps in 4 s are 2 s each, by one of three alone 6 s: 10 + 2 * 2 and 10 + 2 * 6 s."""
+    core, names = running(workers), [f"worker-{i}" for i in range(workers)]
+    ticks(core, 100.0, 104.0, SERVER, *names)
+    core.handle(Progress(0, 2, 6, 1.0))
+    assert of(ticks(core, 104.25, 104.0 + limit_s, *names), Died) == []
+    told = ticks(core, 104.25 + limit_s, 104.25 + limit_s, *names)
+    assert of(told, Died) == [Died(SERVER, f"silent for more than {limit_s} s")]
+
+
+def test_a_silence_doubles_the_next_limit_until_a_step_is_done() -> None:
     core = running(1)
     ticks(core, 100.0, 104.0, SERVER, "worker-0")
-    core.handle(Progress(0, 2, 6, 1.0))  # 2 steps in 4 s: the limit is 10 + 4 * 2 s
-    told = ticks(core, 104.25, 124.0, "worker-0")
-    assert Died(SERVER, "silent for more than 18 s") in of(told, Died)
+    core.handle(Progress(0, 4, 12, 1.0))  # a step in 1 s: the limit is 12 s
+    assert of(ticks(core, 104.25, 116.25, "worker-0"), Kill) == [Kill(SERVER)]
+    core.handle(server_hello("server.2"))  # at 116.25: it may be silent for 24 s
+    assert of(ticks(core, 116.5, 140.25, "worker-0"), Kill) == []
+    assert of(ticks(core, 140.5, 140.5, "worker-0"), Kill) == [Kill("server.2")]
+    core.handle(server_hello("server.3"))
+    ticks(core, 140.75, 141.0, "server.3", "worker-0")
+    core.handle(Progress(0, 5, 15, 1.0))
+    told = ticks(core, 141.25, 190.0, "worker-0")
+    assert len(of(told, Kill)) == 1  # after 12 s or somewhat more again, not after 48
+
+
+def test_reports_that_waited_while_this_process_slept_do_not_make_steps_short() -> None:
+    """The second comes at the same time: 0 s a step, but half of the 4 s before are kept."""
+    core = running(1)
+    ticks(core, 100.0, 104.0, SERVER, "worker-0")
+    core.handle(Progress(0, 1, 3, 1.0))
+    core.handle(Progress(0, 2, 6, 1.0))
+    assert of(ticks(core, 104.25, 118.0, "worker-0"), Died) == []  # 10 + 2 * 2 s
+    assert len(of(ticks(core, 118.25, 118.25, "worker-0"), Died)) == 1
 
 
 def test_a_pause_between_epochs_makes_no_step_long_and_the_limit_no_greater() -> None:
@@ -392,9 +501,9 @@ def test_a_pause_between_epochs_makes_no_step_long_and_the_limit_no_greater() ->
     ticks(core, 101.25, 161.0, SERVER, "worker-0")  # the driver evaluates
     core.handle(RunEpoch(1, 18))
     ticks(core, 161.25, 162.0, SERVER, "worker-0")
-    core.handle(Progress(1, 10, 3, 1.0))  # a step in 1 s: the limit is 10 + 4 * 1 s
+    core.handle(Progress(1, 10, 3, 1.0))  # a step in 1 s: the limit is 10 + 2 * 1 s
     told = ticks(core, 162.25, 180.0, "worker-0")
-    assert Died(SERVER, "silent for more than 14 s") in of(told, Died)
+    assert Died(SERVER, "silent for more than 12 s") in of(told, Died)
 
 
 def test_a_start_that_takes_long_makes_no_step_long() -> None:
@@ -406,7 +515,7 @@ def test_a_start_that_takes_long_makes_no_step_long() -> None:
     ticks(core, 130.25, 131.0, SERVER, "worker-0")
     core.handle(Progress(0, 1, 3, 1.0))
     told = ticks(core, 131.25, 150.0, "worker-0")
-    assert Died(SERVER, "silent for more than 14 s") in of(told, Died)
+    assert Died(SERVER, "silent for more than 12 s") in of(told, Died)
 
 
 def test_a_server_that_dies_between_epochs_stands_still_only_from_the_next_epoch_on() -> None:
@@ -441,6 +550,107 @@ def test_the_coordinator_s_own_sleep_kills_nobody() -> None:
     core = running(2)
     ticks(core, 100.0, 101.0, SERVER, "worker-0", "worker-1")
     assert of(core.handle(Tick(5000.0)), Kill) == []
+
+
+# --- Silent before the first word
+
+
+def test_a_process_that_runs_and_never_says_hello_is_silent_like_any_other() -> None:
+    """Placed at 110 s, and before a step is known it may be silent for 60 s."""
+    core = coordinator(2, least=1)
+    core.handle(server_hello())
+    core.handle(hello("worker-0"))
+    ticks(core, 100.0, 110.0, SERVER, "worker-0")
+    assert core.handle(Placed("worker-1")) == []
+    assert of(ticks(core, 110.25, 170.0, SERVER, "worker-0"), Kill) == []
+    told = ticks(core, 170.25, 170.25, SERVER, "worker-0")
+    assert [e for e in told if e[1] != Ping()] == [
+        (CLUSTER, Kill("worker-1")),
+        (DRIVER, Died("worker-1", "silent for more than 60 s")),
+        (DRIVER, Restarting("worker-1.2", "worker-1", 1, 5, 60.0)),
+        (CLUSTER, Start("worker-1.2")),
+    ]
+    assert core.handle(Ended("worker-1", "killed")) == []  # what the kill brought about
+    assert core.handle(hello("worker-1")) == [("worker-1", Stop())]  # it had been on its way
+
+
+def test_who_finds_no_place_is_waited_for_and_never_silent() -> None:
+    core = coordinator(2, least=1)
+    core.handle(server_hello())
+    core.handle(hello("worker-0"))
+    assert of(ticks(core, 100.0, 1000.0, SERVER, "worker-0"), Kill) == []
+    assert ("worker-1", Assign((4, 5, 6, 7))) in core.handle(hello("worker-1"))
+
+
+def test_a_server_that_hangs_before_its_hello_is_killed_and_the_next_gets_its_state() -> None:
+    """The server that ran died at 100 s: after 60 s without one, training would have failed."""
+    core = running(1)
+    core.handle(Progress(0, 1, 3, 1.0))  # a step takes no time: who is silent for 10 s is dead
+    core.handle(snapshot(5))
+    core.handle(Down(SERVER, "killed"))
+    core.handle(Placed("server.2"))
+    assert of(ticks(core, 100.0, 110.0, "worker-0"), Kill) == []
+    told = ticks(core, 110.25, 110.25, "worker-0")
+    assert of(told, Kill) == [Kill("server.2")]
+    assert [(start.name, start.state.step) for start in of(told, Start)] == [("server.3", 5)]
+
+
+@pytest.mark.parametrize("name", ["worker-0", "worker-1", "worker-9", SERVER])
+def test_only_of_who_starts_it_matters_that_its_process_runs(name: str) -> None:
+    """Ray's word may come after the Hello, or after the death: then it is no sign of life."""
+    core = running(2)
+    core.handle(Down("worker-1", "killed"))
+    ticks(core, 100.0, 150.0)  # nobody answers any more
+    assert core.handle(Placed(name)) == []
+    told = ticks(core, 150.25, 160.25)
+    assert of(told, Kill) == [Kill(SERVER), Kill("worker-0")]
+    assert name not in {to for to, message in ticks(core, 160.5, 165.0) if message == Ping()}
+
+
+# --- After the end
+
+
+def test_after_the_death_that_fails_the_training_nobody_else_is_given_up() -> None:
+    """All three fall silent at the same tick; the first that may not be restarted is the end."""
+    core = running(2, supervision=IMPATIENT)
+    assert of(ticks(core, 100.0, 160.0), Kill) == []
+    told = ticks(core, 160.25, 160.25)
+    assert kinds([e for e in told if e[1] not in (Ping(), NOWHERE)]) == [
+        (CLUSTER, "Kill"),
+        (DRIVER, "Died"),
+        (DRIVER, "Failed"),
+    ]
+    assert told[-1][1] == of(told, Failed)[0]
+    assert of(told, Kill) == [Kill(SERVER)]
+
+
+def test_training_fails_once_also_when_it_has_two_reasons_at_one_tick() -> None:
+    """A worker has been silent for 60 s, and for as long there has been no server."""
+    core = coordinator(1, supervision=IMPATIENT)
+    core.handle(Placed("worker-0"))
+    assert of(ticks(core, 100.0, 160.0), Failed) == []
+    told = ticks(core, 160.25, 160.25)
+    assert kinds(told)[-1] == (DRIVER, "Failed")
+    (failed,) = of(told, Failed)
+    assert failed.reason.startswith("worker-0 died once in 60 s")
+
+
+def test_after_the_end_nothing_is_answered() -> None:
+    core = running(2, supervision=IMPATIENT)
+    core.handle(Down("worker-0", "killed"))
+    rest = [
+        Down("worker-1", "killed"),
+        Ended("worker-1", "left"),
+        Placed("worker-1"),
+        Pong("worker-1"),
+        Late(3, (5,)),
+        snapshot(4),
+        snapshot(9, EpochDone),
+        RunEpoch(1, 18),
+        TakeSnapshot(),
+        Tick(1000.0),
+    ]
+    assert [core.handle(message) for message in rest] == [[]] * len(rest)
 
 
 # --- Overdue

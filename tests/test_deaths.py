@@ -4,7 +4,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,6 +92,24 @@ def gated(job: Job, gate: int, opened: Path) -> Job:
     first, *rest = job.shards
     assert isinstance(first, Targets)
     return replace(job, shards=[Gated(first, gate, opened), *rest])
+
+
+class Occupant:
+    """Holds CPUs of the cluster."""
+
+    def sit(self) -> None:
+        """Return when the place is taken."""
+
+
+@contextmanager
+def occupied(cpus: int) -> Iterator[Any]:
+    """So many of the cluster's 8 CPUs are another's: the actor that holds them."""
+    occupant = ray.remote(Occupant).options(num_cpus=cpus).remote()
+    ray.get(occupant.sit.remote(), timeout=DEADLINE_S)
+    try:
+        yield occupant
+    finally:
+        ray.kill(occupant)
 
 
 class Course:
@@ -346,6 +365,60 @@ def test_an_objective_that_always_fails_ends_the_training_with_its_traceback() -
     assert failed.reason.endswith("ValueError: the disk ate the rows")
 
 
+class Raising(Attraction):
+    """It can not be computed on one shard's rows at one step: ever, or once, by the marker."""
+
+    def __init__(self, batch: Any, marker: Path | None = None) -> None:
+        self.bad, self.marker = batch, marker
+
+    def gradient(self, parameters: Vector, batch: Any, out: Vector) -> BatchLoss:
+        if np.array_equal(batch, self.bad) and (self.marker is None or _first(self.marker)):
+            raise ArithmeticError(f"the rows of process {os.getpid()} ran away")
+        return super().gradient(parameters, batch, out)
+
+
+def test_a_worker_that_raised_once_gives_its_cpu_to_its_replacement_which_joins(
+    tmp_path: Path,
+) -> None:
+    """All CPUs are the workers'. An actor that raised would keep its own: Ray leaves it alive."""
+    job, opened, marker = toy_job(8), tmp_path / "opened", tmp_path / "raised"
+    raising = replace(gated(job, 20, opened), objective=Raising(job.shards[7].batch(5), marker))
+    # Whoever waits at the gate is not silent meanwhile, however long the replacement takes.
+    crew = Crew(2, 2, link_timeout_s=30.0)
+    with occupied(6), RayCluster(raising, crew) as cluster:
+        course = Course(cluster, STEPS)
+        (died,) = course.until(Died)
+        course.until_shared(worker_0=(0, 1, 2, 3), worker_1__2=(4, 5, 6, 7))
+        opened.touch()
+        course.until(EpochDone)
+    assert marker.exists()  # the fault did fire
+    assert died.name == "worker-1"
+    assert "Traceback" in died.reason
+    assert re.search(r"ArithmeticError: the rows of process \d+ ran away$", died.reason)
+    assert len(of_kind(course.messages, Died)) == 1
+    ends_undisturbed(course.messages, job, STEPS)
+
+
+def test_an_objective_that_always_raises_ends_within_the_restart_intensity_without_a_free_cpu() -> (
+    None
+):
+    job = toy_job(4)
+    raising = replace(job, objective=Raising(job.shards[3].batch(5)))
+    limits = Supervision(worker=Intensity(2, 60.0))
+    with occupied(7):
+        messages = finish(RayCluster(raising, Crew(1, 1, limits)), STEPS)
+    died = of_kind(messages, Died)
+    assert [death.name for death in died] == ["worker-0", "worker-0.2", "worker-0.3"]
+    assert [r.name for r in of_kind(messages, Restarting)] == ["worker-0.2", "worker-0.3"]
+    failed = messages[-1]
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("worker-0 died 3 times in 60 s, 2 times it may be restarted")
+    assert failed.reason.endswith(f"the last cause: {died[-1].reason}")
+    third = next(j.process_id for j in of_kind(messages, Joined) if j.name == "worker-0.3")
+    assert "Traceback" in died[-1].reason
+    assert died[-1].reason.endswith(f"ArithmeticError: the rows of process {third} ran away")
+
+
 def test_workers_that_can_not_start_say_why() -> None:
     job = toy_job(4)
     broken = replace(job, objective=Fragile(job.objective, _refuse))
@@ -385,20 +458,11 @@ def test_a_gradient_that_is_not_finite_is_told_with_step_shard_and_index() -> No
 # --- More and fewer workers
 
 
-class Occupant:
-    """Holds CPUs of the cluster."""
-
-    def sit(self) -> None:
-        """Return when the place is taken."""
-
-
 def test_training_begins_with_what_there_is_and_takes_workers_as_cpus_become_free(
     tmp_path: Path,
 ) -> None:
-    occupant = ray.remote(Occupant).options(num_cpus=7).remote()
-    ray.get(occupant.sit.remote())  # of the cluster's 8 CPUs one is left
     job, opened = toy_job(4), tmp_path / "opened"
-    with RayCluster(gated(job, 20, opened), Crew(1, 4)) as cluster:
+    with occupied(7) as occupant, RayCluster(gated(job, 20, opened), Crew(1, 4)) as cluster:
         course = Course(cluster, STEPS)
         course.until(Progress)
         assert len(of_kind(course.messages, Joined)) == 2  # the server and one worker
@@ -412,11 +476,9 @@ def test_training_begins_with_what_there_is_and_takes_workers_as_cpus_become_fre
 
 
 def test_training_goes_on_without_a_worker_that_finds_no_place() -> None:
-    occupant = ray.remote(Occupant).options(num_cpus=7).remote()
-    ray.get(occupant.sit.remote())
     job = toy_job(4)
-    messages = finish(RayCluster(job, Crew(2, 2, start_timeout_s=5.0)), STEPS)
-    ray.kill(occupant)
+    with occupied(7):
+        messages = finish(RayCluster(job, Crew(2, 2, start_timeout_s=5.0)), STEPS)
     (missing,) = of_kind(messages, Missing)
     assert missing.reason == (
         "did not start within 5 s; 2 workers ask for 1 CPU each, the cluster has 8;"
@@ -453,11 +515,17 @@ def _refuse() -> None:
 
 
 def _die_once(marker: Path) -> None:
+    if _first(marker):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _first(marker: Path) -> bool:
+    """True for whoever comes first, in whatever process."""
     try:
         marker.touch(exist_ok=False)
     except FileExistsError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
+        return False
+    return True
 
 
 class Probe:

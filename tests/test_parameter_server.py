@@ -233,6 +233,15 @@ def test_a_restored_server_tells_once_how_many_steps_it_ran_again() -> None:
     assert repeated == [[], [], [Repeated(3)], [], []]
 
 
+def test_steps_that_only_the_driver_had_heard_of_are_repeated_too() -> None:
+    """All who held newer weights are dead with the server: it is told that step 2 was done."""
+    core = ParameterServer("server.2", Momentum(), 2, toy_job(2).state, seen_step=2)
+    core.handle(RunEpoch(0, 9))
+    told = [core.handle(dx(step, 0, 2)) for step in range(4)]
+    repeated = [[m for _, m in envelopes if isinstance(m, Repeated)] for envelopes in told]
+    assert repeated == [[], [Repeated(2)], [], []]
+
+
 def test_a_server_that_was_not_restored_repeats_nothing() -> None:
     core = server()
     core.handle(RunEpoch(0, 3))

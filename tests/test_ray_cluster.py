@@ -2,17 +2,40 @@
 
 import os
 import signal
+from threading import Event
+from typing import Any
 
 import pytest
 import ray
 
+from actors.cluster import Job
 from actors.messages import EpochDone, RunEpoch
-from actors.orders import Died, Failed, Joined
+from actors.orders import Died, Down, DriverMessage, Failed, Joined, Restarting
 from actors.ray_cluster import RayCluster
-from actors.supervisor import Crew
+from actors.supervisor import Crew, Intensity, Supervision
 from tests.toys import toy_job, undisturbed
 
 pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def give_up(cluster: RayCluster, name: str) -> None:
+    """The coordinator takes it for dead while its link stands, as it does with the silent."""
+    cluster._mailbox.tell(Down(name, "no word from its host"))
+
+
+def until(cluster: RayCluster, messages: list[DriverMessage], *kinds: type) -> None:
+    """Go on until something of each kind was heard."""
+    while missing := [k for k in kinds if not any(isinstance(m, k) for m in messages)]:
+        heard = cluster.receive(60.0)
+        assert heard is not None, (missing, messages)
+        messages.append(heard.message)
+        assert not isinstance(heard.message, Failed), heard.message.reason
+
+
+def ends_undisturbed(messages: list[DriverMessage], job: Job, step: int) -> None:
+    (done,) = [message for message in messages if isinstance(message, EpochDone)]
+    assert done.step == step
+    assert done.parameters.tobytes() == undisturbed(job, step).parameters.tobytes()
 
 
 def test_a_worker_that_can_not_be_killed_because_its_host_is_gone_fails_nothing(
@@ -20,31 +43,81 @@ def test_a_worker_that_can_not_be_killed_because_its_host_is_gone_fails_nothing(
 ) -> None:
     """Ray then waits in vain for the host; once its timeout ended the coordinator."""
     job = toy_job(4)
-    asked: list[tuple[str, int]] = []
+    asked: list[str] = []
+    tried = Event()
 
-    def unreachable(host: str, process_id: int, number: int, own_host: str) -> bool:
-        asked.append((host, number))
+    def unreachable_process(*_: object) -> None:
+        asked.append("signal")
         raise ray.exceptions.GetTimeoutError("no node has the resource")
 
+    def unreachable_actor(*_: object) -> None:
+        asked.append("actor")
+        tried.set()
+        raise ray.exceptions.GetTimeoutError("no node has the resource")
+
+    messages: list[DriverMessage] = []
     with RayCluster(job, Crew(2, 2)) as cluster:
-        monkeypatch.setattr("actors.ray_cluster._signal", unreachable)
-        cluster._mailbox._coordinator._presence.forget("worker-1")
-        cluster._mailbox._coordinator._presence.heard("worker-1", -1e9)  # silent for ever
+        with monkeypatch.context() as patch:
+            patch.setattr("actors.ray_cluster.send_signal", unreachable_process)
+            patch.setattr("actors.ray_cluster.ray.kill", unreachable_actor)
+            give_up(cluster, "worker-1")
+            assert tried.wait(60.0)
         cluster.run_epoch(RunEpoch(0, 20))
-        messages = []
-        while not messages or not isinstance(messages[-1], Failed | EpochDone):
-            heard = cluster.receive(60.0)
-            assert heard is not None
-            messages.append(heard.message)
-        while not any(isinstance(message, Died | Failed) for message in messages):
-            heard = cluster.receive(60.0)
-            assert heard is not None
-            messages.append(heard.message)
-    assert len(asked) == 1
-    assert asked[0][1] == signal.SIGKILL
+        until(cluster, messages, EpochDone, Died, Restarting)
+    assert asked == ["signal", "actor"]
     assert [message.name for message in messages if isinstance(message, Died)] == ["worker-1"]
-    (done,) = [message for message in messages if isinstance(message, EpochDone)]
-    assert done.parameters.tobytes() == undisturbed(job, 20).parameters.tobytes()
+    ends_undisturbed(messages, job, 20)
+
+
+def test_an_order_that_takes_ray_long_holds_up_neither_training_nor_the_coordinator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = toy_job(4)
+    began, free = Event(), Event()
+    plain_kill = ray.kill
+
+    def slow_kill(actor: Any) -> None:
+        began.set()
+        assert free.wait(60.0)
+        plain_kill(actor)
+
+    messages: list[DriverMessage] = []
+    with RayCluster(job, Crew(2, 2)) as cluster:
+        monkeypatch.setattr("actors.ray_cluster.ray.kill", slow_kill)
+        try:
+            give_up(cluster, "worker-1")
+            assert began.wait(60.0)
+            cluster.run_epoch(RunEpoch(0, 20))
+            until(cluster, messages, Died, Restarting, EpochDone)  # the other does it all
+            before = {message.name for message in messages if isinstance(message, Joined)}
+        finally:
+            free.set()
+        while "worker-1.2" not in before:
+            until(cluster, joined := [], Joined)
+            before |= {message.name for message in joined if isinstance(message, Joined)}
+    assert [message.name for message in messages if isinstance(message, Died)] == ["worker-1"]
+    ends_undisturbed(messages, job, 20)
+
+
+def test_an_actor_that_can_not_even_be_created_is_told_as_a_death_with_its_cause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever Ray raises: an order that vanished would be waited for until the start times out."""
+
+    def refuse(*_: object) -> None:
+        raise TypeError("no pickle of a lock")
+
+    monkeypatch.setattr("actors.ray_cluster._create", refuse)
+    crew = Crew(1, 1, Supervision(Intensity(1, 60.0), Intensity(1, 60.0)))
+    with RayCluster(toy_job(4), crew) as cluster:
+        facts = []
+        while not facts or not isinstance(facts[-1], Failed):
+            heard = cluster.receive(60.0)
+            assert heard is not None
+            facts.append(heard.message)
+    reason = "could not be started: no pickle of a lock"
+    assert {message.reason for message in facts if isinstance(message, Died)} == {reason}
+    assert facts[-1].reason.endswith(f"the last cause: {reason}")
 
 
 def test_a_signal_reaches_a_living_process_and_no_other() -> None:

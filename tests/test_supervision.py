@@ -1,13 +1,17 @@
-"""Names, the restart intensity, silence and lateness: pure decisions, each at its edges."""
+"""Names, restarts, lateness, silence, who is missing: pure decisions, each at its edges."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.messages import Refused, Stall
+from actors.muster import Muster
 from actors.names import by_number, next_life, slot_of
 from actors.orders import Failed, Restarting
 from actors.pace import Pace
 from actors.presence import Presence
+from actors.refusals import Refusals
+from actors.standstill import Standstill
 from actors.supervisor import Intensity, Supervision, Supervisor
 
 # --- Names
@@ -173,11 +177,11 @@ def test_a_pause_between_epochs_is_neither_history_nor_sleep() -> None:
     assert asked_often(pace, now_s + 60.0, 4.0) == [3.125]
 
 
-# --- Silence: 10 s, and four steps
+# --- Silence: 10 s and two steps, or 60 s until a step is known
 
 
 def present(*names: str, step_s: float | None = 0.0) -> Presence:
-    presence = Presence(10.0, 60.0)
+    presence = Presence(10.0)
     if step_s is not None:
         presence.steps_take(step_s)
     for name in names:
@@ -225,11 +229,179 @@ def test_its_own_sleep_makes_nobody_silent() -> None:
 
 
 def test_the_limit_grows_with_the_step_because_a_worker_answers_between_gradients() -> None:
-    presence = present("worker-0", step_s=5.0)
-    assert presence.limit_s == 30.0
-    assert silent_at(presence, 100.0, 140.0) == {"worker-0": 130.125}
+    presence = present("worker-0", step_s=5.0)  # 10 + 2 * 5 s
+    assert presence.limit_s == 20.0
+    assert silent_at(presence, 100.0, 130.0) == {"worker-0": 120.125}
 
 
-def test_until_a_step_is_known_the_limit_is_what_a_start_may_take() -> None:
+def test_until_a_step_is_known_the_limit_is_six_times_as_long() -> None:
     presence = present("worker-0", step_s=None)
     assert silent_at(presence, 100.0, 170.0) == {"worker-0": 160.125}
+
+
+@pytest.mark.parametrize(("step_s", "limit_s"), [(None, 60.0), (5.0, 20.0)])
+def test_each_silence_doubles_the_limit_until_a_step_is_done(
+    step_s: float | None, limit_s: float
+) -> None:
+    """Whoever is busy for longer than ever is not ended again and again."""
+    presence, now_s = present(step_s=step_s), 100.0
+    for times in (1.0, 2.0, 4.0):
+        presence.heard("worker-0", now_s)
+        until_s = now_s + times * limit_s
+        found = silent_at(presence, now_s, until_s + 0.125)
+        assert found == {"worker-0": until_s + 0.125}
+        presence.forget("worker-0")
+        now_s = until_s + 0.125
+    assert presence.limit_s == 8 * limit_s
+    presence.steps_take(1.0)
+    assert presence.limit_s == 12.0
+
+
+def test_who_are_silent_at_the_same_time_double_the_limit_once() -> None:
+    presence = present("worker-0", "worker-1")
+    assert presence.tick(100.5)[1] == presence.tick(101.0)[1] == []
+    assert set(silent_at(presence, 101.0, 110.125)) == {"worker-0", "worker-1"}
+    assert presence.limit_s == 20.0
+
+
+# --- Who is there: training begins with two workers, whoever is missing is waited for 60 s
+
+
+def test_training_can_begin_once_with_a_server_and_enough_workers() -> None:
+    muster = Muster(2, 60.0)
+    assert not muster.count(True, 1, 100.0)
+    assert not muster.count(False, 2, 101.0)
+    assert muster.count(True, 2, 102.0)
+    assert not muster.count(True, 3, 103.0)  # it has begun
+
+
+def test_who_is_missing_is_overdue_after_the_patience_from_the_beginning_of_time() -> None:
+    muster = Muster(2, 60.0)
+    muster.begin(100.0)
+    assert not muster.count(True, 1, 130.0)  # who comes meanwhile prolongs nothing
+    assert not muster.is_overdue(160.0)
+    assert muster.is_overdue(160.125)
+
+
+def test_after_the_beginning_one_worker_is_enough_and_none_is_waited_for() -> None:
+    muster = Muster(2, 60.0)
+    muster.begin(100.0)
+    muster.count(True, 2, 110.0)
+    muster.count(True, 1, 120.0)
+    assert not muster.is_overdue(1000.0)
+    muster.count(True, 0, 1000.0)
+    muster.count(False, 0, 1030.0)  # since 1000 s nobody could train
+    assert not muster.is_overdue(1060.0)
+    assert muster.is_overdue(1060.125)
+    assert not muster.count(True, 1, 1061.0)
+    assert not muster.is_overdue(2000.0)
+
+
+def test_training_begins_with_less_and_says_who_is_missing() -> None:
+    muster = Muster(3, 60.0)
+    muster.begin(100.0)
+    muster.starting |= {"worker-2", "worker-1"}
+    muster.count(True, 1, 110.0)
+    assert muster.is_overdue(161.0)
+    assert muster.begin_with_less() == ["worker-1", "worker-2"]
+    assert not muster.is_overdue(1000.0)
+    assert not muster.count(True, 3, 1001.0)  # it begins only once
+
+
+# --- Standstills, and how long a step takes
+
+
+def moving(*samples: tuple[int, float]) -> Standstill:
+    """From 100 s on, at step 0; then these steps were heard of, and when."""
+    standstill = Standstill(0)
+    standstill.begin(100.0)
+    for step, now_s in samples:
+        assert standstill.moved(step, now_s) == []
+    return standstill
+
+
+def test_a_step_takes_the_time_between_two_reports_shared_by_the_steps_between() -> None:
+    assert moving((4, 102.0)).step_s == 0.5
+    assert moving((4, 102.0), (5, 105.0)).step_s == 3.0  # the last one counts
+
+
+def test_steps_become_shorter_by_half_at_most_and_longer_at_once() -> None:
+    """After 8 s a step: 1 s comes as 4, then 2, then 1 s; 6 s at once."""
+    standstill = moving((1, 108.0))
+    seen = []
+    for step, now_s in [(2, 109.0), (3, 110.0), (4, 111.0), (5, 112.0), (6, 118.0)]:
+        standstill.moved(step, now_s)
+        seen.append(standstill.step_s)
+    assert seen == [4.0, 2.0, 1.0, 1.0, 6.0]
+
+
+def test_reports_that_come_all_at_once_do_not_make_a_step_take_no_time() -> None:
+    standstill = moving((1, 104.0), (2, 104.0))
+    assert standstill.step_s == 2.0
+
+
+def test_steps_that_are_done_again_tell_nothing_of_a_step_s_time() -> None:
+    standstill = moving((4, 102.0), (2, 130.0), (4, 160.0))
+    assert (standstill.step, standstill.step_s) == (4, 0.5)
+    standstill.moved(5, 161.0)
+    assert (standstill.step, standstill.step_s) == (5, 1.0)  # since the last report
+
+
+def test_a_pause_is_neither_a_step_s_time_nor_a_standstill() -> None:
+    standstill = moving((4, 102.0))
+    standstill.end_pause(200.0)
+    assert standstill.moved(5, 201.0) == []
+    assert standstill.step_s == 1.0
+
+
+def test_after_a_server_s_death_the_first_report_ends_a_standstill_from_the_last_one() -> None:
+    standstill = moving((4, 102.0))
+    standstill.server_died()
+    assert standstill.moved(2, 109.0) == [Stall(2, 7.0)]
+    assert standstill.moved(3, 110.0) == []
+
+
+def test_a_server_that_dies_twice_before_a_step_stands_still_once() -> None:
+    standstill = moving((4, 102.0))
+    standstill.server_died()
+    standstill.begin(105.0)  # the next one comes, and dies too
+    standstill.server_died()
+    standstill.begin(107.0)
+    assert standstill.moved(5, 109.0) == [Stall(5, 7.0)]
+
+
+def test_who_dies_in_a_pause_holds_up_only_what_follows_it() -> None:
+    standstill = moving((4, 102.0))
+    standstill.server_died()
+    standstill.end_pause(200.0)
+    assert standstill.moved(5, 203.0) == [Stall(5, 3.0)]
+
+
+# --- Refusals: told after 0.5, 1, 2, ... and at most 64 s
+
+
+def test_who_knocks_all_night_is_told_less_and_less_often_and_every_knock_is_counted() -> None:
+    refusals, told = Refusals(), []
+    for i in range(100 * 8, 120 * 8):  # a knock every 125 ms, for 20 s
+        refusals.add(f"knock {i}")
+        told += [(i / 8, report.count, report.reason) for report in refusals.report(i / 8)]
+    times = [at_s for at_s, _, _ in told]
+    assert times == [100.0, 100.5, 101.5, 103.5, 107.5, 115.5]
+    assert [count for _, count, _ in told] == [1, 4, 8, 16, 32, 64]  # 8 knocks a second
+    assert told[-1][2] == f"knock {int(115.5 * 8)}"  # the last one's reason
+
+
+def test_no_refusal_waits_longer_than_about_a_minute() -> None:
+    refusals, times = Refusals(), []
+    for now_s in range(100, 500):
+        refusals.add("no key")
+        times += [now_s for _ in refusals.report(float(now_s))]
+    assert times[-2] - times[-3] == times[-1] - times[-2] == 64
+
+
+def test_what_was_told_is_not_told_again() -> None:
+    refusals = Refusals()
+    assert refusals.report(100.0) == []
+    refusals.add("no key")
+    assert refusals.report(101.0) == [Refused(1, "no key")]
+    assert refusals.report(1000.0) == []

@@ -29,10 +29,10 @@ from tests.toys import Attraction, hello, toy_job
 SIZE = 33
 
 
-def worker(shard_count: int = 2, objective: Any = None) -> Worker:
+def worker(shard_count: int = 2, objective: Any = None, link_timeout_s: float = math.inf) -> Worker:
     job = toy_job(shard_count)
-    fetch = job.shards.__getitem__
-    return Worker(hello("worker-0"), objective or job.objective, shard_count, fetch)
+    data = (shard_count, job.shards.__getitem__)
+    return Worker(hello("worker-0"), objective or job.objective, *data, link_timeout_s)
 
 
 def weights(step: int, value: float = 0.0) -> Weights:
@@ -167,6 +167,90 @@ def test_a_worker_whose_link_to_the_server_breaks_tries_again_once_a_second() ->
     assert core.handle(Tick(3.9)) == []
     assert core.handle(Tick(4.0)) == connect()
     assert core.handle(Tick(9.0)) == []  # it is linked again
+
+
+def test_a_worker_that_knows_of_no_server_tries_none_until_it_is_told_of_the_next() -> None:
+    core = worker(link_timeout_s=10.0)
+    core.handle(Tick(100.0))
+    core.handle(ServerAt("10.0.0.9", 5))
+    assert core.handle(ServerAt("", 0)) == []
+    assert core.handle(Down(SERVER, "connection broken")) == []
+    for now_s in (101.0, 102.0, 200.0):
+        assert core.handle(Tick(now_s)) == []
+    assert core.handle(ServerAt("10.0.0.9", 6)) == connect(port=6)
+
+
+def tries(core: Worker, since_s: int, until_s: int) -> dict[float, str]:
+    """Nobody listens where the server should be: how often it tries, and why it leaves, when."""
+    seen: dict[float, str] = {}
+    for i in range(since_s * 4, until_s * 4 + 1):
+        envelopes = core.handle(Tick(i / 4))
+        if any(isinstance(message, Connect) for _, message in envelopes):
+            seen[i / 4] = "tries"
+            envelopes = core.handle(Down(SERVER, "nobody listens"))
+        for _, message in envelopes:
+            assert isinstance(message, Leave)
+            seen[i / 4] = message.reason
+            return seen
+    return seen
+
+
+def test_a_worker_that_can_not_reach_a_living_server_leaves_and_says_why() -> None:
+    """First refused at 100 s, it tries until it has been without a link for more than 10 s."""
+    core = worker(link_timeout_s=10.0)
+    core.handle(Tick(100.0))
+    assert core.handle(ServerAt("10.0.0.9", 5)) == connect()
+    assert core.handle(Down(SERVER, "nobody listens")) == []
+    assert tries(core, 100, 130) == {
+        **{float(now_s): "tries" for now_s in range(101, 111)},
+        111.0: "left, because it can not reach the server at 10.0.0.9:5: nobody listens",
+    }
+
+
+def test_the_time_without_a_server_does_not_count_against_who_can_not_reach_it() -> None:
+    """9 s of a dead server, 20 s of none, then the next: the 10 s begin anew."""
+    core = worker(link_timeout_s=10.0)
+    core.handle(Tick(100.0))
+    core.handle(ServerAt("10.0.0.9", 5))
+    core.handle(Down(SERVER, "connection broken"))
+    assert set(tries(core, 100, 109).values()) == {"tries"}
+    core.handle(ServerAt("", 0))
+    assert tries(core, 109, 129) == {}
+    core.handle(ServerAt("10.0.0.9", 6))
+    core.handle(Down(SERVER, "nobody listens"))
+    seen = tries(core, 129, 160)
+    assert max(seen) == 140.0
+    assert "10.0.0.9:6: nobody listens" in seen[140.0]
+
+
+def test_a_link_that_held_for_longer_than_the_timeout_was_one() -> None:
+    core = worker(link_timeout_s=10.0)
+    core.handle(Tick(100.0))
+    core.handle(ServerAt("10.0.0.9", 5))
+    core.handle(Down(SERVER, "connection broken"))
+    assert core.handle(Tick(101.0)) == connect()  # this one holds
+    for now_s in (105.0, 111.0, 112.0):
+        assert core.handle(Tick(now_s)) == []
+    assert core.handle(Down(SERVER, "connection broken")) == []
+    assert core.handle(Tick(112.25)) == connect()
+
+
+def test_links_that_break_at_once_each_time_are_none() -> None:
+    """They can be opened, but whoever answers there is not the server of this run."""
+    core = worker(link_timeout_s=10.0)
+    core.handle(Tick(100.0))
+    core.handle(ServerAt("10.0.0.9", 5))
+    core.handle(Tick(100.25))
+    leaves = core.handle(Down(SERVER, "the key is another"))
+    for now_s in range(101, 116):
+        assert core.handle(Tick(float(now_s))) == connect()
+        assert core.handle(Tick(now_s + 0.25)) == []  # for a moment it is linked
+        leaves += core.handle(Down(SERVER, "the key is another"))
+        if leaves:
+            break
+    where = "left, because it can not reach the server at 10.0.0.9:5: the key is another"
+    assert leaves == [(CLUSTER, Leave(where))]
+    assert now_s == 111  # first refused at 100.25 s: at 110.25 s for 10 s, not for more
 
 
 def test_a_worker_leaves_when_the_driver_is_down_or_says_so() -> None:
