@@ -26,7 +26,6 @@ EPOCHS, STEPS_PER_EPOCH = 3, 3
 CASES = [(1, 1), (1, 3), (2, 2), (3, 2), (5, 3), (8, 2), (8, 5)]  # (shards, workers)
 SCHEDULES = 300  # for each: 2,100 in all
 SEEDS = 100  # within so many, each broken core is caught
-SILENCE_S = 0.5  # so short that who is stopped is often killed before it goes on
 
 HARM = {
     "kill worker", "kill server", "kill driver", "die at start", "hang at start", "pause", "wake",
