@@ -14,7 +14,7 @@ from actors.orders import Assigned, Envelope
 
 Shards = tuple[int, ...]
 
-_FORGIVEN_AFTER_S: Final = 60.0
+_FORGIVEN_AFTER_S: Final = 2.0
 _LONGEST_BENCH_S: Final = 64.0
 
 
@@ -37,10 +37,14 @@ def take_over(held: dict[str, Shards], shards: Shards) -> dict[str, Shards]:
 
 
 class Suspicion(NamedTuple):
-    """A worker was late, so often in a row; not to be trusted before `until_s`."""
+    """A worker was late, so often in a row; not to be trusted before `until_s`.
+
+    Who then does well until `forgiven_s`, twice as long as it had to wait, begins anew.
+    """
 
     times: int
     until_s: float
+    forgiven_s: float
 
 
 class Assignment:
@@ -100,10 +104,10 @@ class Assignment:
 
     def _suspicion(self, name: str, now_s: float) -> Suspicion:
         before = self._suspicions.get(name)
-        if before is None or now_s - before.until_s > _FORGIVEN_AFTER_S:
-            return Suspicion(1, now_s)  # once is chance: it may answer at once
+        if before is None or now_s > before.forgiven_s:
+            return _suspicion(1, now_s, 0.0)  # once is chance: it may answer at once
         bench_s = min(2.0 ** (before.times - 1), _LONGEST_BENCH_S)
-        return Suspicion(before.times + 1, now_s + bench_s)
+        return _suspicion(before.times + 1, now_s, bench_s)
 
     def _trusted(self) -> list[str]:
         return [name for name in self._held if name not in self._suspects]
@@ -125,6 +129,11 @@ class Assignment:
         }
         self._held.update(changed)
         return changed
+
+
+def _suspicion(times: int, now_s: float, bench_s: float) -> Suspicion:
+    until_s = now_s + bench_s
+    return Suspicion(times, until_s, until_s + max(_FORGIVEN_AFTER_S, 2 * bench_s))
 
 
 def told(changes: dict[str, Shards]) -> list[Envelope]:

@@ -154,7 +154,7 @@ class Coordinator:
             return []
         self._muster.starting.discard(name)
         self._presence.forget(name)
-        self._last_death = f"{name} died: {reason}"
+        self._last_death = f"; {name} died: {reason}"
         # Whatever is left of it goes: an actor that left would keep its place in the cluster.
         gone: list[Envelope] = [(CLUSTER, Kill(name)), (DRIVER, Died(name, reason))]
         changes: list[Envelope] = []
@@ -205,14 +205,11 @@ class Coordinator:
             return []
         why = f"did not start within {self._crew.start_timeout_s:g} s"
         if self._server is None:
-            return self._fail(f"the parameter server {why}{self._after()}")
+            return self._fail(f"the parameter server {why}{self._last_death}")
         if not self._assignment.workers:
-            return self._fail(f"no worker is left, and a new one {why}{self._after()}")
+            return self._fail(f"no worker is left, and a new one {why}{self._last_death}")
         missing = self._muster.begin_with_less()
         return [*((DRIVER, Missing(name, why)) for name in missing), (DRIVER, Ready())]
-
-    def _after(self) -> str:
-        return f"; {self._last_death}" if self._last_death else ""
 
     # --- The server's facts
 
@@ -229,6 +226,8 @@ class Coordinator:
             if fact.step <= self._done_step:
                 return []  # said twice
             self._done_step = fact.step
+        if isinstance(fact, Stall):  # that time is told of
+            self._standstill.begin(self._now_s)
         ended = self._moved(fact.step) if isinstance(fact, Progress | EpochDone) else []
         return [*ended, (DRIVER, fact)]
 

@@ -12,7 +12,7 @@ from typing import Final
 _REMEMBERED: Final = 16
 _FIRST_S: Final = 5.0
 _FACTOR: Final = 3.0
-_MARGIN_S: Final = 0.1
+_MARGIN_S: Final = 0.2
 _OWN_SLEEP_S: Final = 0.5
 
 

@@ -4,7 +4,12 @@ A server that dies takes its clock with it, so the time without a finished step 
 death is measured here, by what was heard of it: a few times a second. Pure.
 """
 
+from typing import Final
+
 from actors.messages import Stall
+
+_HUNG_S: Final = 1.0
+_FACTOR: Final = 4.0
 
 
 class Standstill:
@@ -32,11 +37,16 @@ class Standstill:
             self._since_s = self._moved_s
 
     def moved(self, step: int, now_s: float) -> list[Stall]:
-        """Steps up to `step` are done; the first after a death end the standstill."""
+        """Steps up to `step` are done; the first after a death end the standstill.
+
+        A server that hung for a while and came back did not die, and stood still all the same.
+        """
         if step > self.step:
+            took_s, steps = now_s - self._moved_s, step - self.step
+            if self.step_s and took_s > _HUNG_S + _FACTOR * steps * self.step_s:
+                self.server_died()
             # Reports that waited while this process slept come all at once.
-            last_s = (now_s - self._moved_s) / (step - self.step)
-            self.step_s = max(last_s, self.step_s / 2)
+            self.step_s = max(took_s / steps, self.step_s / 2)
             self.step = step
         self._moved_s = now_s
         since_s, self._since_s = self._since_s, None

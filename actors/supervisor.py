@@ -54,8 +54,8 @@ class Supervisor:
             recent.popleft()
         if len(recent) >= limit.max_restarts:
             return Failed(
-                f"{slot} died {_times(len(recent) + 1)} in {limit.period_s:g} s,"
-                f" {_times(limit.max_restarts)} it may be restarted"
+                f"{slot} died {_times(len(recent) + 1)} in {limit.period_s:g} s;"
+                f" {limit.max_restarts} restarts are allowed"
                 f" (supervision.{kind}.max_restarts); the last cause: {reason}"
             )
         recent.append(now_s)

@@ -85,14 +85,14 @@ def test_without_a_share_of_the_time_none_is_ever_due() -> None:
 @given(
     st.floats(0.001, 0.5),
     st.floats(0.001, 10),
-    st.lists(st.tuples(st.floats(0, 20), st.floats(0, 20)), min_size=1, max_size=20),
+    st.tuples(st.floats(0, 20), st.floats(0, 20)),
 )
 def test_snapshots_never_take_more_than_their_share(
-    share: float, every_s: float, costs: list[tuple[float, float]]
+    share: float, every_s: float, cost: tuple[float, float]
 ) -> None:
     cadence = Cadence(share, every_s, now_s=0.0)
     now_s = spent_s = 0.0
-    for come_s, write_s in costs:
+    for come_s, write_s in [cost] * 20:
         now_s += cadence.wait_s(now_s) * (1 + 1e-9)
         assert cadence.is_due(now_s)
         # All earlier ones together, and the work in between: a share of what has passed.
@@ -103,3 +103,21 @@ def test_snapshots_never_take_more_than_their_share(
         now_s += write_s
         cadence.written(now_s, write_s)
         spent_s += come_s + write_s
+
+
+def test_one_that_met_a_hanging_server_does_not_put_off_the_next_ones() -> None:
+    cadence = Cadence(0.02, every_s=1.0, now_s=0.0)
+    cadence.requested(1.0)
+    cadence.received(1.001, to_write=False)
+    cadence.requested(2.0)
+    cadence.received(5.0, to_write=False)  # the server was stopped for 3 s: 2 percent of 150 s
+    assert cadence.wait_s(5.0) == 1.0
+
+
+def test_a_cost_that_stays_high_is_believed() -> None:
+    cadence, now_s = Cadence(0.5, every_s=1.0, now_s=0.0), 0.0
+    for took_s in (0.25, 4.0, 4.0, 4.0, 4.0):
+        cadence.requested(now_s)
+        now_s += took_s
+        cadence.received(now_s, to_write=False)
+    assert cadence.wait_s(now_s) == 8.0  # the last four took 4 s: half of 8 s

@@ -255,7 +255,7 @@ def test_an_actor_that_dies_too_often_fails_the_training_which_says_no_more() ->
     assert gone == [(CLUSTER, Kill("worker-0.6")), (DRIVER, died)]
     assert address == DRIVER
     assert isinstance(failed, Failed)
-    assert failed.reason.startswith("worker-0 died 6 times in 60 s, 5 times it may be restarted")
+    assert failed.reason.startswith("worker-0 died 6 times in 60 s; 5 restarts are allowed")
     assert failed.reason.endswith("the last cause: ValueError: rows")
     assert core.handle(Tick(1000.0)) == core.handle(hello("worker-1")) == []
 

@@ -297,7 +297,7 @@ def test_a_server_that_always_fails_ends_the_training_with_its_traceback() -> No
     messages = finish(RayCluster(job, Crew(1, 1, limits)), STEPS)
     assert [r.name for r in of_kind(messages, Restarting)] == ["server.2"]
     assert isinstance(messages[-1], Failed)
-    assert messages[-1].reason.startswith("server died 2 times in 60 s, once it may be restarted")
+    assert messages[-1].reason.startswith("server died 2 times in 60 s; 1 restarts are allowed")
     assert "Traceback" in messages[-1].reason
     assert messages[-1].reason.endswith("ArithmeticError: the weights ran away")
 
@@ -360,7 +360,7 @@ def test_an_objective_that_always_fails_ends_the_training_with_its_traceback() -
     assert 2 <= len(of_kind(messages, Died)) <= 3  # one of two workers died twice
     failed = messages[-1]
     assert isinstance(failed, Failed)
-    assert re.match(r"worker-\d died 2 times in 60 s, once it may be restarted", failed.reason)
+    assert re.match(r"worker-\d died 2 times in 60 s; 1 restarts are allowed", failed.reason)
     assert "Traceback" in failed.reason
     assert failed.reason.endswith("ValueError: the disk ate the rows")
 
@@ -412,7 +412,7 @@ def test_an_objective_that_always_raises_ends_within_the_restart_intensity_witho
     assert [r.name for r in of_kind(messages, Restarting)] == ["worker-0.2", "worker-0.3"]
     failed = messages[-1]
     assert isinstance(failed, Failed)
-    assert failed.reason.startswith("worker-0 died 3 times in 60 s, 2 times it may be restarted")
+    assert failed.reason.startswith("worker-0 died 3 times in 60 s; 2 restarts are allowed")
     assert failed.reason.endswith(f"the last cause: {died[-1].reason}")
     third = next(j.process_id for j in of_kind(messages, Joined) if j.name == "worker-0.3")
     assert "Traceback" in died[-1].reason
@@ -425,7 +425,7 @@ def test_workers_that_can_not_start_say_why() -> None:
     limits = Supervision(worker=Intensity(1, 60.0))
     failed = finish(RayCluster(broken, Crew(1, 1, limits)), STEPS)[-1]
     assert isinstance(failed, Failed)
-    assert failed.reason.startswith("worker-0 died 2 times in 60 s, once it may be restarted")
+    assert failed.reason.startswith("worker-0 died 2 times in 60 s; 1 restarts are allowed")
     assert failed.reason.endswith("the last cause: ImportError: no such module here")
 
 

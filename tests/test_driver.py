@@ -220,7 +220,8 @@ def test_what_was_done_is_kept_when_training_fails_and_the_way_on_is_named(
         train(config, tmp_path / "run")
     kept = tmp_path / "run" / "checkpoints" / "step-00000044.safetensors"
     assert caught.value.__notes__ == [
-        f"step 44 is kept: {kept}; go on with: everstep resume {tmp_path / 'run'}"
+        f"step 44 is kept: {kept}",
+        f"go on with: everstep resume {tmp_path / 'run'}",
     ]
     assert load_checkpoint(kept).epoch == 0
     assert not (tmp_path / "run" / "result.json").exists()

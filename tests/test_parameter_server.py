@@ -306,12 +306,12 @@ def ticked(core: ParameterServer, now_s: float, seconds: float) -> float:
 
 
 def test_late_names_the_running_step_and_the_shards_that_are_not_in() -> None:
-    """Late after 0.1 s and three times the median of 1 s."""
+    """Late after 0.2 s and three times the median of 1 s."""
     core = server(4)
     now_s = history_of(core, 3)
     core.handle(dx(3, 1, 2))
     core.handle(dx(3, 3, 4))
-    now_s = ticked(core, now_s, 3.05)
+    now_s = ticked(core, now_s, 3.15)
     told = core.handle(Tick(now_s + 0.1))
     assert [m for _, m in told if isinstance(m, Late)] == [Late(3, (0, 2))]
     told = core.handle(dx(3, 0, 1)) + core.handle(dx(3, 2, 3))

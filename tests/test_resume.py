@@ -147,15 +147,13 @@ def test_a_stopped_training_prints_a_command_that_goes_on_as_it_stands(
     _, errors = process.communicate(timeout=DEADLINE_S)
     name = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}[stop]
     assert process.returncode == 128 + stop
-    stopped, kept = errors.splitlines()[-2:]
+    stopped, kept, way_on = errors.splitlines()[-3:]
     assert stopped == f"everstep: stopped by {name}"
     (path,) = checkpoints_in(run / "checkpoints")
     step = load_checkpoint(path).step
-    assert kept == (
-        f"everstep: step {step} is kept: my run/checkpoints/{path.name};"
-        " go on with: everstep resume 'my run'"
-    )
-    program, *arguments = shlex.split(kept.partition("go on with: ")[2])
+    assert kept == f"everstep: step {step} is kept: my run/checkpoints/{path.name}"
+    assert way_on == "everstep: go on with: everstep resume 'my run'"
+    program, *arguments = shlex.split(way_on.partition("go on with: ")[2])
     assert program == "everstep"
     enough = step // 44 + 1  # 44 steps an epoch: the running one is the last
     done = everstep.run(*arguments, "--set", f"training.epochs={enough}")

@@ -132,8 +132,8 @@ def test_a_result_that_can_not_be_written_fails_and_can_be_resumed(
     ) as caught:
         train(quick, run, [watch])
     assert caught.value.__notes__ == [
-        f"step 88 is kept: {run / 'checkpoints' / 'step-00000088.safetensors'};"
-        f" go on with: everstep resume {run}"
+        f"step 88 is kept: {run / 'checkpoints' / 'step-00000088.safetensors'}",
+        f"go on with: everstep resume {run}",
     ]
     (run / "result.json").rmdir()
     result = resume(run)

@@ -4,6 +4,10 @@ A pure decision: the time comes in. Next: `keeper.py`, which asks, holds and has
 """
 
 import math
+from collections import deque
+from typing import Final
+
+_REMEMBERED: Final = 4
 
 
 class Cadence:
@@ -19,6 +23,9 @@ class Cadence:
         self.begin(now_s)
         self._requested_s: float | None = None
         self._taken_s = 0.0
+        # Of the last few the quickest is nearest to what one costs: a server that hangs, or a
+        # busy disk, only adds to it.
+        self._costs_s: deque[float] = deque(maxlen=_REMEMBERED)
         self._writing = False
 
     def begin(self, now_s: float) -> None:
@@ -62,5 +69,6 @@ class Cadence:
         self._over(now_s, self._taken_s + seconds)
 
     def _over(self, now_s: float, seconds: float) -> None:
+        self._costs_s.append(seconds)
         if self._time_share > 0:
-            self._due_s = now_s + max(self._every_s, seconds / self._time_share)
+            self._due_s = now_s + max(self._every_s, min(self._costs_s) / self._time_share)

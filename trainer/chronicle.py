@@ -1,7 +1,7 @@
 """What is told of a training: to its watchers, among them the run directory, and in its sums."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actors.cluster import Heard
@@ -23,14 +23,19 @@ class Chronicle:
         watchers: Sequence[Watcher],
         began_s: float,
         step: int,
+        earlier: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """`began_s`: when the training was called for, by `time.monotonic`; `step`: from where."""
+        """`began_s`: when the training was called for, by `time.monotonic`; `step`: from where.
+
+        `earlier`: the events of the processes that trained before this one.
+        """
         self._directory = directory
         self._watchers: list[Watcher] = [*([directory] if directory else []), *watchers]
         self.began_s = began_s
         self.step = step  # the last one heard of
         self.workers: set[str] = set()
-        self.recoveries = Recoveries(step)
+        self.most_workers = 0  # at once
+        self.recoveries = Recoveries(step, earlier)
 
     def note(self, heard: Heard) -> None:
         """Write down what a message says of the actors."""
@@ -41,6 +46,7 @@ class Chronicle:
                 self.step = step
             case Joined(name) if slot_of(name) != SERVER:
                 self.workers.add(name)
+                self.most_workers = max(self.most_workers, len(self.workers))
             case Died(name):
                 self.workers.discard(name)
         if found := happening(message):

@@ -1,7 +1,7 @@
 """The command `everstep`. Each command imports what it needs when it runs.
 
 Exit status: 0 done; 1 the training failed; 2 the command, the configuration or the data is
-wrong; 130 stopped by Ctrl-C, 143 by SIGTERM.
+wrong; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 import signal
@@ -14,6 +14,7 @@ import typer
 
 from actors.errors import EverstepError
 from trainer.errors import ConfigError, DataError, RunDirectoryError
+from trainer.stop_signals import stopped_by_signals
 
 app = typer.Typer(
     add_completion=False,
@@ -192,7 +193,8 @@ def main() -> None:
 def _one_line_errors() -> Iterator[None]:
     """Errors become one line each and an exit status."""
     try:
-        yield
+        with stopped_by_signals():
+            yield
     except KeyboardInterrupt as error:
         number = getattr(error, "number", signal.SIGINT)
         _fail(f"stopped by {str(error) or 'Ctrl-C'}", error, 128 + number)

@@ -125,7 +125,8 @@ class _Training:
         config, start = beginning.config, beginning.checkpoint
         self._network = build_network(config)
         step = start.step if start else 0
-        self._chronicle = Chronicle(directory, watchers, began_s, step)
+        earlier = directory.events.lines() if directory and beginning.resumes else []
+        self._chronicle = Chronicle(directory, watchers, began_s, step, earlier)
         self._course = Course(
             config,
             self._network,
@@ -184,14 +185,14 @@ class _Training:
             samples_applied=course.sample_count,
             train_s=course.ended_s - course.started_s,
             wall_s=time.monotonic() - self._chronicle.began_s,
-            workers=self._beginning.config.cluster.max_workers,
+            workers=self._chronicle.most_workers,
             deaths=told.deaths,
             restarts=told.restarts,
             suspicions=told.suspicions,
             refused_connections=told.refused_connections,
             repeated_steps=told.repeated_steps,
             stalls_s=told.stalls_s,
-            recoveries=[asdict(recovery) for recovery in told.all],
+            recoveries=told.since(self._chronicle.began_s),
             resumes=self._beginning.resumes,
             resumed_at_step=start.step if start else 0,
         )
@@ -212,10 +213,8 @@ class _Training:
                     " training would diverge again"
                 )
             elif keeper.kept:
-                error.add_note(
-                    f"step {keeper.kept.step} is kept: {keeper.kept.path};"
-                    f" go on with: {resume_command(directory.path)}"
-                )
+                error.add_note(f"step {keeper.kept.step} is kept: {keeper.kept.path}")
+                error.add_note(f"go on with: {resume_command(directory.path)}")
             elif keeper.failure:
                 error.add_note(f"nothing could be kept: {keeper.failure}")
             elif self._chronicle.recoveries.deaths or self._beginning.resumes:

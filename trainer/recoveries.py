@@ -3,8 +3,10 @@
 A pure ledger: it takes what the driver hears, with the time, and decides nothing.
 """
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal
 
 from actors.messages import SERVER, Progress, Refused, Repeated, Snapshot, Stall
 from actors.names import slot_of
@@ -33,13 +35,18 @@ class Recovery:
 class Recoveries:
     """Keeps a `Recovery` for each death and suspicion, and counts."""
 
-    def __init__(self, step: int = 0) -> None:
-        """`step`: where the training begins."""
+    def __init__(self, step: int = 0, earlier: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Begin at `step`; `earlier` are the events of the processes that trained before."""
         self.all: list[Recovery] = []
-        self.stalls_s: list[float] = []
-        self.restarts = 0
-        self.refused_connections = 0
-        self.repeated_steps = 0
+        self._earlier = Counter(str(event.get("event")) for event in earlier)
+        self.stalls_s = [float(e["seconds"]) for e in earlier if e.get("event") == "stalled"]
+        self.restarts = self._earlier["restarting"]
+        self.refused_connections = sum(
+            int(e["count"]) for e in earlier if e.get("event") == "refused"
+        )
+        self.repeated_steps = sum(
+            int(e["step_count"]) for e in earlier if e.get("event") == "repeated"
+        )
         self._step = step
         self._replaced: dict[str, list[Recovery]] = {}  # by the name that starts instead
         self._last_stall: tuple[float, Stall] | None = None
@@ -48,12 +55,20 @@ class Recoveries:
     @property
     def deaths(self) -> int:
         """How many actors died."""
-        return sum(recovery.event == "died" for recovery in self.all)
+        return self._earlier["died"] + self._own_deaths
 
     @property
     def suspicions(self) -> int:
         """How often a worker was late, and its shards were computed by others too."""
-        return len(self.all) - self.deaths
+        return self._earlier["suspected"] + len(self.all) - self._own_deaths
+
+    @property
+    def _own_deaths(self) -> int:
+        return sum(recovery.event == "died" for recovery in self.all)
+
+    def since(self, began_s: float) -> list[dict[str, Any]]:
+        """Each one's fields, its time counted from `began_s`."""
+        return [asdict(replace(each, at_s=round(each.at_s - began_s, 6))) for each in self.all]
 
     def fault(self, name: str, at_s: float) -> None:
         """A fault was done to `name` on purpose: what is heard of it next detects it."""

@@ -21,7 +21,7 @@ class Summary:
     samples_applied: int
     train_s: float  # from the first step's start, or the resumption, to the last step's end
     wall_s: float  # all of `train`: with data, start-up, evaluation and shutdown
-    workers: int  # the most that were asked for
+    workers: int  # the most at once
     # From here on: since the training began, or was resumed for the last time.
     deaths: int
     restarts: int

@@ -117,6 +117,8 @@ class RunDirectory:
     def save(self, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint, and remove the oldest beyond `checkpoints.keep`."""
         path = save_checkpoint(self.path / FOLDER, checkpoint)
+        if not (self.path / CONFIG).exists():  # somebody removed the directory
+            write_atomically(self.path / CONFIG, checkpoint.config.as_yaml().encode())
         prune(self.path / FOLDER, self._keep)
         return path
 
@@ -167,12 +169,16 @@ def _made_and_locked(path: Path, where: str) -> RunLock:
 def _refuse_occupied(path: Path, where: str) -> None:
     if not path.exists():
         return
-    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
+    if not path.is_dir():
+        raise RunDirectoryError(f"{where}: is no directory; choose another")
+    names = {entry.name for entry in path.iterdir()}
     if {CONFIG} <= names and RESULT not in names:
         raise RunDirectoryError(
             f"{where}: holds an unfinished run; go on with: {resume_command(path)};"
             " or choose another directory"
         )
+    if RESULT in names:
+        raise RunDirectoryError(f"{where}: holds a finished run; choose another directory")
     if names - {LOCK}:
         raise RunDirectoryError(
             f"{where}: exists already and is not empty; choose another directory"

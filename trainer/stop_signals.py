@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, when a training can act on them: between two messages.
+"""Ctrl-C, SIGTERM and SIGHUP, when a training can act on them: between two messages.
 
 An exception in the middle of a message would leave a server in this process with half a
 step done. So the first signal is only noted, and the second one waits for nothing.
@@ -6,10 +6,13 @@ step done. So the first signal is only noted, and the second one waits for nothi
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_ENDS: Final = (signal.SIGTERM, signal.SIGHUP)  # without a word, if nobody minds them
+_SIGNALS: Final = (signal.SIGINT, *_ENDS)
 
 
 class Stopped(KeyboardInterrupt):
@@ -21,6 +24,24 @@ class Stopped(KeyboardInterrupt):
 
     def __str__(self) -> str:
         return "Ctrl-C" if self.number == signal.SIGINT else signal.Signals(self.number).name
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise `Stopped`, as Ctrl-C raises: at once, wherever the program is."""
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise Stopped(number)
+
+    main = threading.current_thread() is threading.main_thread()
+    numbers = [n for n in _ENDS if main and signal.getsignal(n) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class StopSignals:
