@@ -110,7 +110,7 @@ def test_when_all_are_damaged_all_are_named(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
     lines = str(caught.value).splitlines()
     assert ["step-00000002" in lines[0], "step-00000001" in lines[1]] == [True, True]
-    assert lines[2] == "no checkpoint is intact"
+    assert lines[2] == "no checkpoint is intact; move them away to begin anew"
 
 
 def test_nothing_is_left_beside_the_checkpoint(tmp_path: Path) -> None:

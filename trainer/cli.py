@@ -19,6 +19,7 @@ from trainer.stop_signals import stopped_by_signals
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Train neural networks with actors that may die at any moment: the final weights"

@@ -62,7 +62,9 @@ class Beginning:
             run.configure(self.config)
             self.resumes = run.rewind(step // self.steps_per_epoch) + 1
         except OSError as error:
-            raise RunDirectoryError(f"DIR {run.path}: {error.strerror}") from None
+            raise RunDirectoryError(
+                f"DIR {run.path}: {error.strerror}; mend that and try again"
+            ) from None
         self.reported_epochs = max((line["epoch"] for line in run.metrics.lines()), default=0)
 
 
@@ -103,14 +105,16 @@ def completed(run: RunDirectory, beginning: Beginning) -> Result | None:
 def _changed(config: Config, overrides: Sequence[str]) -> Config:
     sections = config.model_dump(mode="json")
     for override in overrides:
+        apply_override(sections, override)
+    changed = Config(**sections)  # what does not exist is said first
+    for override in overrides:
         path, _ = split_override(override)
         if path[0] not in _FREE and path != ["training", "epochs"]:
             raise ConfigError(
                 f"--set {override}: {'.'.join(path)} decides the weights and stays as it is when"
                 " a training goes on; allowed: cluster, checkpoints, supervision, training.epochs"
             )
-        apply_override(sections, override)
-    return Config(**sections)
+    return changed
 
 
 def _check_config(config: Config, intact: Intact, path: Path) -> None:
