@@ -34,7 +34,7 @@ _ACTOR_FAULTS: Final = ("worker killed", "worker stopped", "server killed")
 _CASES: Final = (*_ACTOR_FAULTS, "driver killed", "overhead", *_PEERS)
 _NOT_INSTALLED: Final = 3
 _PEER_FAULTS: Final = 3
-_ROUNDS: Final = 5
+_ROUNDS: Final = 9
 _PEER_MOST_S: Final = 900.0
 
 

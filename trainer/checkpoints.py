@@ -149,7 +149,9 @@ def newest_intact(run_directory: Path) -> Intact:
         except CheckpointError as error:
             damaged[path] = str(error)
     if damaged:
-        raise CheckpointError("\n".join([*damaged.values(), "no checkpoint is intact; move them away to begin anew"]))
+        raise CheckpointError(
+            "\n".join([*damaged.values(), "no checkpoint is intact; move them away to begin anew"])
+        )
     raise CheckpointError(f"checkpoint {run_directory}: no checkpoint in this directory")
 
 
