@@ -44,8 +44,11 @@ class RunDirectory:
         """
         where = f"--out {path}"
         try:
-            if not (path / LOCK).exists():
+            try:
                 _refuse_occupied(path, where)
+            except RunDirectoryError:
+                if not (path / LOCK).exists():  # else the lock says who trains into it
+                    raise
             created = [folder for folder in (path, *path.parents) if not folder.exists()]
             made = cls(path, _made_and_locked(path, where), created)
             try:
