@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from actors.messages import RunEpoch, Snapshot, Vector
 from actors.objectives import Objective, Optimizer, Shard
 from actors.orders import DriverMessage
+from actors.stopwatch import TIMES_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,14 @@ class Job:
     optimizer: Optimizer
     shards: Sequence[Shard]
     state: Snapshot
+    profile: bool = False  # the actors tell how they spend each step
+    name: str = "unnamed"  # by which a cluster's metrics tell it from others
 
     @property
     def array_bound_bytes(self) -> int:
         """The most that one message's arrays take: a `Snapshot` holds the whole state."""
-        return self.state.parameters.nbytes + self.state.optimizer_state.nbytes
+        state_bytes = self.state.parameters.nbytes + self.state.optimizer_state.nbytes
+        return max(state_bytes, TIMES_BYTES)
 
 
 def initial_state(parameters: Vector, optimizer_state: Vector) -> Snapshot:
@@ -62,6 +66,12 @@ class Cluster(Protocol):
 
     def take_snapshot(self) -> None:
         """Ask the server for its state; returns at once, the `Snapshot` is heard later."""
+
+    def take_times(self) -> list[str]:
+        """Ask actors how they spent their time; returns at once whom it asked.
+
+        Of each, a `Times` that says it is an answer is heard later.
+        """
 
     def receive(self, timeout_s: float | None = None) -> Heard | None:
         """The next thing that the driver should know. `Failed` is the last.

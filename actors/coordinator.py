@@ -7,6 +7,7 @@ knows no socket, no clock and no Ray. Next: `assignment.py`, `presence.py`, `sup
 """
 
 from actors.assignment import Assignment, Shards, told
+from actors.likeness import Likeness
 from actors.messages import (
     DRIVER,
     SERVER,
@@ -18,13 +19,13 @@ from actors.messages import (
     Pong,
     Progress,
     Refused,
-    Repeated,
     RunEpoch,
     ServerAt,
     Snapshot,
     Stall,
     Stop,
     TakeSnapshot,
+    Times,
 )
 from actors.muster import Muster
 from actors.names import slot_of
@@ -35,16 +36,17 @@ from actors.orders import (
     Down,
     Ended,
     Envelope,
+    Fact,
     Failed,
     Joined,
     Kill,
     Message,
-    Missing,
     Placed,
     Ready,
     Start,
     Suspected,
     Tick,
+    Unplaced,
 )
 from actors.presence import Presence
 from actors.standstill import Standstill
@@ -62,6 +64,7 @@ class Coordinator:
         self._presence = Presence(crew.link_timeout_s)
         self._supervisor = Supervisor(crew.supervision)
         self._muster = Muster(crew.min_workers, crew.start_timeout_s)
+        self._likeness = Likeness()
         self._server: Hello | None = None
         self._run: RunEpoch | None = None  # asked of the server, and of each new one
         self._snapshot_wanted = False  # likewise
@@ -82,9 +85,11 @@ class Coordinator:
                 return self._hello(message)
             case Down(name, reason) | Ended(name, reason):
                 return self._down(name, reason, linked=isinstance(message, Down))
-            case Placed(name) if name in self._muster.starting:
+            case Placed(name) if self._muster.placed(name):
                 self._presence.heard(name, self._now_s)  # from now on its Hello is due
                 return []
+            case Unplaced():
+                return self._muster.unplaced(message)
             case Pong(name) if self._is_linked(name):  # else it was killed meanwhile
                 self._presence.heard(name, self._now_s)
                 return told(self._assignment.answered(name, self._now_s))
@@ -95,29 +100,29 @@ class Coordinator:
             case TakeSnapshot():
                 self._snapshot_wanted = True
                 return self._to_server(message)
-            case Snapshot() | Progress() | Stall() | Repeated() | NotFinite() | Refused():
-                return self._fact(message)
             case Tick(now_s):
                 return self._tick(now_s)
+            case _ if isinstance(message, Fact):
+                return self._fact(message)
             case _:
                 return []
 
     # --- Coming
 
     def _start(self, name: str) -> Envelope:
-        self._muster.starting.add(name)
+        self._muster.ordered(name, self._now_s)
         if slot_of(name) != SERVER:
             return CLUSTER, Start(name)
         return CLUSTER, Start(name, self._newest, self._standstill.step)
 
     def _hello(self, hello: Hello) -> list[Envelope]:
-        if hello.name not in self._muster.starting:  # it was given up, and another has its place
+        if not self._muster.awaits(hello.name):  # it was given up, and another has its place
             return [] if self._is_linked(hello.name) else [(hello.name, Stop())]
-        self._muster.starting.discard(hello.name)
+        self._muster.settled(hello.name)
         self._presence.heard(hello.name, self._now_s)
         joined = (DRIVER, Joined(hello.name, hello.host, hello.process_id))
         up = self._server_up if slot_of(hello.name) == SERVER else self._worker_up
-        envelopes = [joined, *up(hello)]
+        envelopes = [joined, *self._likeness.compare(hello), *up(hello)]
         return [*envelopes, (DRIVER, Ready())] if self._count() else envelopes
 
     def _server_up(self, hello: Hello) -> list[Envelope]:
@@ -150,9 +155,9 @@ class Coordinator:
 
     def _down(self, name: str, reason: str, linked: bool) -> list[Envelope]:
         """Its link broke, or its process ended before it ever had one."""
-        if not (self._is_linked(name) if linked else name in self._muster.starting):
+        if self._failed or not (self._is_linked(name) if linked else self._muster.awaits(name)):
             return []
-        self._muster.starting.discard(name)
+        self._muster.settled(name)
         self._presence.forget(name)
         self._last_death = f"; {name} died: {reason}"
         # Whatever is left of it goes: an actor that left would keep its place in the cluster.
@@ -173,9 +178,9 @@ class Coordinator:
             return self._fail(verdict.reason)
         return [(DRIVER, verdict), self._start(verdict.name)]
 
-    def _fail(self, reason: str) -> list[Envelope]:
+    def _fail(self, reason: str, is_overdue: bool = False) -> list[Envelope]:
         self._failed = True
-        return [(DRIVER, Failed(reason))]
+        return [(DRIVER, Failed(reason, is_overdue))]
 
     # --- Late and silent
 
@@ -194,30 +199,25 @@ class Coordinator:
         ask, silent = self._presence.tick(now_s)
         envelopes: list[Envelope] = [(name, Ping()) for name in ask]
         for name in silent:
-            if self._failed:
-                break
             envelopes += self._down(name, why, linked=self._is_linked(name))
-        return envelopes + self._overdue()
+        return [*envelopes, *self._muster.look(now_s), *self._overdue()]
 
     def _overdue(self) -> list[Envelope]:
         """Nobody waits for ever for a server, or for the first worker."""
         if self._failed or not self._muster.is_overdue(self._now_s):
             return []
         why = f"did not start within {self._crew.start_timeout_s:g} s"
-        if self._server is None:
-            return self._fail(f"the parameter server {why}{self._last_death}")
-        if not self._assignment.workers:
-            return self._fail(f"no worker is left, and a new one {why}{self._last_death}")
-        missing = self._muster.begin_with_less()
-        return [*((DRIVER, Missing(name, why)) for name in missing), (DRIVER, Ready())]
+        if self._server is None or not self._assignment.workers:
+            none = "no worker is there, and a new one"
+            who = none if self._server else "the parameter server"
+            return self._fail(f"{who} {why}{self._last_death}", is_overdue=True)
+        return [*self._muster.begin_with_less(why), (DRIVER, Ready())]
 
     # --- The server's facts
 
-    def _fact(
-        self, fact: Snapshot | Progress | Stall | Repeated | NotFinite | Refused
-    ) -> list[Envelope]:
+    def _fact(self, fact: Fact) -> list[Envelope]:
         """What the server tells, the driver hears; and some of it matters here."""
-        if self._server is None and not isinstance(fact, NotFinite | Refused):
+        if self._server is None and not isinstance(fact, NotFinite | Refused | Times):
             return []  # the last words of one that was killed: the next starts from before them
         if isinstance(fact, Snapshot):
             self._newest = fact
@@ -226,8 +226,9 @@ class Coordinator:
             if fact.step <= self._done_step:
                 return []  # said twice
             self._done_step = fact.step
-        if isinstance(fact, Stall):  # that time is told of
-            self._standstill.begin(self._now_s)
+        if isinstance(fact, Stall):
+            untold = self._standstill.heard(fact, self._now_s)
+            return self._presence.explained(untold, self._now_s)
         ended = self._moved(fact.step) if isinstance(fact, Progress | EpochDone) else []
         return [*ended, (DRIVER, fact)]
 
@@ -238,10 +239,10 @@ class Coordinator:
         return self._to_server(epoch)
 
     def _moved(self, step: int) -> list[Envelope]:
-        stalls = self._standstill.moved(step, self._now_s)
+        stalls = self._presence.explained(self._standstill.moved(step, self._now_s), self._now_s)
         # Whoever is left alone computes all of it.
         self._presence.steps_take(self._standstill.step_s * max(1, len(self._assignment.workers)))
-        return [(DRIVER, stall) for stall in stalls]
+        return stalls
 
     def _to_server(self, message: RunEpoch | TakeSnapshot) -> list[Envelope]:
         return [(self._server.name, message)] if self._server else []

@@ -1,5 +1,6 @@
 """What a core is, and the one of an actor that is to be started in this process."""
 
+import math
 from typing import Protocol
 
 from actors.cluster import Job
@@ -16,10 +17,13 @@ class Core(Protocol):
     def handle(self, message: Message) -> list[Envelope]: ...
 
 
-def make_core(job: Job, start: Start, hello: Hello) -> ParameterServer | Worker:
-    """What `start` orders; `hello` is what it will say."""
+def make_core(
+    job: Job, start: Start, hello: Hello, link_timeout_s: float = math.inf
+) -> ParameterServer | Worker:
+    """What `start` orders; `hello` is what it will say; the limit is `Worker`'s."""
     shard_count = len(job.shards)
     if slot_of(start.name) == SERVER:
         state = start.state or job.state
         return ParameterServer(start.name, job.optimizer, shard_count, state, start.seen_step)
-    return Worker(hello, job.objective, shard_count, job.shards.__getitem__)
+    fetch = job.shards.__getitem__
+    return Worker(hello, job.objective, shard_count, fetch, link_timeout_s)

@@ -13,18 +13,20 @@ from typing import Final, cast
 from actors.cluster import Heard
 from actors.coordinator import Coordinator
 from actors.endpoint import Endpoint
-from actors.messages import DRIVER, Stop
+from actors.messages import DRIVER, SERVER, Stop, TakeSnapshot, TakeTimes
+from actors.names import slot_of
 from actors.orders import (
     CLUSTER,
     Begin,
     Died,
+    Down,
     DriverMessage,
     Envelope,
     Failed,
     Joined,
     Kill,
     Message,
-    Start,
+    Order,
     Tick,
 )
 
@@ -39,7 +41,7 @@ class DriverMailbox:
         self,
         endpoint: Endpoint,
         coordinator: Coordinator,
-        obey: Callable[[Start | Kill], None],
+        obey: Callable[[Order], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`obey` is given the coordinator's orders, in this mailbox's thread; it must not wait."""
@@ -50,6 +52,7 @@ class DriverMailbox:
         self._coordinator = coordinator
         self._obey = obey
         self._clock = clock
+        self._leaving: dict[str, str] = {}  # who was told to, and why
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="everstep-links", daemon=True)
 
@@ -61,6 +64,26 @@ class DriverMailbox:
     def tell(self, message: Message) -> None:
         """Let the coordinator know something; from any thread, without waiting."""
         self._endpoint.posts.put(None, message)
+
+    def fail(self, reason: str) -> None:
+        """Training can not go on, whatever the actors do; from any thread."""
+        self._put(Failed(reason))
+
+    def clear(self, host: str) -> None:
+        """Its node will go: whoever is there leaves in order before; from any thread."""
+        for name, process in [*self.processes.items()]:
+            if process.host == host and name not in self._leaving:
+                self._leaving[name] = f"its node {host} is drained"
+                if slot_of(name) == SERVER:  # the next one goes on from there
+                    self._endpoint.posts.put(name, TakeSnapshot())
+                self._endpoint.posts.put(name, Stop())
+
+    def take_times(self) -> list[str]:
+        """Ask every living actor for its `Times`; from any thread, without waiting."""
+        names = [*self.processes]
+        for name in names:
+            self._endpoint.posts.put(name, TakeTimes())
+        return names
 
     def stop(self) -> None:
         """Tell all actors to stop and close the links; deaths no longer count."""
@@ -76,7 +99,7 @@ class DriverMailbox:
             while not self._stopping.is_set():
                 received = self._endpoint.receive(_WAIT_S)
                 for message in [Tick(self._clock()), *received]:
-                    for envelope in self._coordinator.handle(message):
+                    for envelope in self._coordinator.handle(self._explained(message)):
                         self._deliver(envelope)
         except Exception as error:  # whatever it is, the driver must not wait for ever
             self._put(Failed(f"the coordinator crashed: {error!r}"))
@@ -85,12 +108,18 @@ class DriverMailbox:
                 self._endpoint.send(name, Stop())
             self._endpoint.close("the driver stopped")
 
+    def _explained(self, message: Message) -> Message:
+        """Why somebody left whom this side told to."""
+        if isinstance(message, Down) and (why := self._leaving.get(message.name)):
+            return Down(message.name, f"{message.reason}, because {why}")
+        return message
+
     def _deliver(self, envelope: Envelope) -> None:
         address, message = envelope
         if address == DRIVER:
             self._put(cast(DriverMessage, message))
         elif address == CLUSTER:
-            order = cast(Start | Kill, message)
+            order = cast(Order, message)
             if isinstance(order, Kill) and not self._endpoint.close_link(order.name, "killed"):
                 self.processes.pop(order.name, None)  # over: its number may be another's by now
             self._obey(order)

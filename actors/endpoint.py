@@ -4,22 +4,23 @@ Single-threaded: `receive` waits on all links at once and gives messages in the 
 which they became whole. A broken link is a `Down`, at once. Other threads have `posts`.
 """
 
+import errno
 import selectors
 import socket
 import time
 from collections.abc import Callable, Iterable
 from typing import Final, cast
 
+from actors.addresses import ANY_PORT, Address, Doors, Ports, call, listeners
 from actors.buffers import ArrayPool
-from actors.errors import EverstepError, LinkError
+from actors.errors import EverstepError, LendingError, LinkError
 from actors.handshake import Role
 from actors.links import Link
 from actors.messages import Exit, Hello, RemoteMessage
 from actors.orders import Down, Message
 from actors.posts import Posts
 from actors.refusals import Refusals
-
-Address = tuple[str, int]
+from actors.shared_memory import MOST_SLOTS, SharedPool
 
 _STRANGERS: Final = 64  # connections that have not yet said who they are
 _CHECK_EVERY_S: Final = 0.25
@@ -36,21 +37,24 @@ class Endpoint:
         array_bound_bytes: int,
         link_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
+        share_memory: bool = True,
+        ports: Ports = ANY_PORT,
     ) -> None:
         """Open the mailbox.
 
         Args:
             key: the run's secret; who does not hold it is refused.
-            host: listen on a free port of this address; None: nobody connects to this actor.
+            host: listen on one of its `ports` that is free; None: nobody connects to this actor.
             array_bound_bytes: the most that one frame's arrays may take.
-            link_timeout_s: a peer that accepts nothing, or does not prove itself, for so
-                long is `Down`.
+            link_timeout_s: a peer that takes nothing, or proves nothing, for so long is `Down`.
+            share_memory: with processes of the same host; else everything goes over TCP.
         """
         self._key = key
         self._array_bound_bytes = array_bound_bytes
         self._link_timeout_s = link_timeout_s
         self._clock = clock
-        self._pool = ArrayPool()
+        self._pool = SharedPool(MOST_SLOTS if share_memory else 0)
+        self._share_memory = share_memory
         self._named: dict[str, Link] = {}
         self._strangers: dict[Link, None] = {}
         self._inbox: list[Message] = []
@@ -60,16 +64,18 @@ class Endpoint:
         self._selector = selectors.DefaultSelector()
         self.posts = Posts()  # other threads may put something in
         self._selector.register(self.posts.receiver, selectors.EVENT_READ, self._take_posts)
-        self._listener = None if host is None else socket.create_server((host, 0), backlog=128)
-        self._listen()
+        doors = [] if host is None else listeners(key, host, share_memory, ports)
+        self._doors = Doors(doors, self._selector, self._accept)
+
+    @property
+    def pool(self) -> ArrayPool:
+        """Leases for what is sent; what was received lay in it too."""
+        return self._pool
 
     @property
     def address(self) -> Address:
         """Where others connect to."""
-        if self._listener is None:
-            raise LinkError("link: this actor does not listen")
-        host, port = self._listener.getsockname()[:2]
-        return host, port
+        return self._doors.address
 
     def connect(self, name: str, address: Address, hello: Hello) -> None:
         """Open a link to `name`, in place of an older one; failure comes as a `Down`."""
@@ -77,15 +83,14 @@ class Endpoint:
             self._close(older, "another link takes its place")
         try:
             patience_s = self._link_timeout_s / _PATIENCE
-            connection = socket.create_connection(address, timeout=patience_s)
+            connection = call(self._key, address, patience_s, self._share_memory)
         except OSError as error:
             self._inbox.append(Down(name, f"can not connect to {address[0]}:{address[1]}: {error}"))
             return
         link = self._open(connection, "connector", name)
         link.allow_arrays(self._array_bound_bytes)
         self._named[name] = link
-        link.send(hello, self._clock())
-        self._serve(link)
+        self.send(name, hello)
 
     def send(self, name: str, message: Message) -> None:
         """Send without waiting. To a name that has no link: nothing happens, as in Erlang."""
@@ -96,7 +101,7 @@ class Endpoint:
         except OSError as error:
             self._serve(link)  # its last words may be there
             # A frame may be cut: nothing may follow it.
-            self._close(link, _reason(error))
+            self._broken(link, error)
         else:
             self._watch(link)
 
@@ -126,8 +131,7 @@ class Endpoint:
             self._close(link, reason)
         self._selector.close()
         self.posts.close()
-        if self._listener is not None:
-            self._listener.close()
+        self._doors.close()
 
     def close_link(self, name: str, reason: str) -> bool:
         """Close the link to `name`: it is `Down`. False when there is none."""
@@ -143,18 +147,7 @@ class Endpoint:
     def _links(self) -> Iterable[Link]:
         return {**self._strangers, **dict.fromkeys(self._named.values())}
 
-    def _listen(self) -> None:
-        if self._listener is not None:
-            self._listener.setblocking(False)
-            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-
-    def _accept(self) -> None:
-        listener = cast(socket.socket, self._listener)
-        try:
-            connection, _ = listener.accept()
-        except OSError:  # it is gone already, or this process has no room for it
-            self._selector.unregister(listener)  # until the next check of the times
-            return
+    def _accept(self, connection: socket.socket) -> None:
         while len(self._strangers) >= _STRANGERS:
             self._close(next(iter(self._strangers)), "too many strangers")
         link = self._open(connection, "acceptor", None)
@@ -181,9 +174,16 @@ class Endpoint:
                 self._take(link, message)
             link.flush(self._clock())
         except (OSError, EverstepError) as error:
-            self._close(link, link.exit_reason or _reason(error))
+            self._broken(link, error)
         else:
             self._watch(link)
+
+    def _broken(self, link: Link, error: Exception) -> None:
+        """Its link is over. Where memory can not be lent, the next one is without."""
+        if isinstance(error, LendingError) or getattr(error, "errno", 0) == errno.ETOOMANYREFS:
+            self._share_memory = False
+            self._doors.close_local()
+        self._close(link, link.exit_reason or _reason(error))
 
     def _take(self, link: Link, message: RemoteMessage) -> None:
         if isinstance(message, Exit):
@@ -217,12 +217,10 @@ class Endpoint:
 
     def _watch(self, link: Link) -> None:
         """Wait for room to write only while something waits to be written."""
-        if link.connection.fileno() < 0:
-            return
-        events = selectors.EVENT_READ
-        if link.waiting_since_s is not None:
-            events |= selectors.EVENT_WRITE
-        if self._selector.get_key(link.connection).events != events:
+        waits = link.waiting_since_s is not None
+        if waits != link.watched_for_room and link.connection.fileno() >= 0:
+            link.watched_for_room = waits
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if waits else 0)
             self._selector.modify(link.connection, events, link)
 
     def _check_times(self) -> None:
@@ -239,8 +237,9 @@ class Endpoint:
                 self._close(link, f"accepted nothing for {limit_s:g} s")
             elif not (link.proven and link.name) and now_s - link.opened_s > limit_s:
                 self._close(link, f"did not prove who it is for {limit_s:g} s")
-        if self._listener is not None and self._listener not in self._selector.get_map():
-            self._listen()
+            elif link.give_back():
+                self._serve(link)
+        self._doors.open()
 
 
 def _reason(error: Exception) -> str:

@@ -5,6 +5,7 @@
     ├── LinkError           two actors can not be linked; says with whom and why
     ├── ProtocolError       a message that its receiver can not accept
     ├── WireError           bytes that are not a message
+    │   └── LendingError    lent memory that can not be had; bytes may do
     └── (trainer.errors)    what can be wrong with configuration, data, files, training
 
 Each carries one line that says what, where and how to mend, and survives pickling.
@@ -29,3 +30,7 @@ class ProtocolError(EverstepError):
 
 class WireError(EverstepError):
     """Bytes that are not a message, or a message too large for the link."""
+
+
+class LendingError(WireError):
+    """Memory that a peer lends can not be had here: too many open files, or none came along."""

@@ -1,107 +1,127 @@
-"""How each kind of message field becomes bytes and is read back; `wire.py` builds on it.
+"""How a message's fields become bytes and are read back; `wire.py` builds frames of it.
 
-    field kind       bytes
+    field kind       fixed part                                              tail
     int              8, signed
     float            8, IEEE 754
-    str              4 (length) + UTF-8
-    tuple of ints    4 (count) + 8 each
-    vector           1 (element type: 4 or 8, the size of the float) + 8 (count)
+    str              4 (length)                                              UTF-8
+    tuple of ints    4 (count)                                               8 each
+    vector           1 (4 or 8, the size of the float) + 8 (count) + 4 (slot)
 
-A vector's elements are not among its field's bytes: they are sent as they lie in memory,
-after all fields. Lengths are checked before anything is allocated.
+The fixed parts of all fields come first, then the tails, both in the fields' order. A vector's
+elements are in neither: they are sent as they lie in memory, after all fields; or, if the slot
+is not 0, they lie in that slot of the sender's and are not sent at all (see `lending.py`).
+Lengths are checked before anything is allocated.
 """
 
 import struct
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import fields
+from typing import Any, Final, Literal, get_type_hints
 
 import numpy as np
 
 from actors.errors import WireError
-from actors.messages import Vector
+from actors.messages import RemoteMessage, Vector
 
-_INT = struct.Struct("<q")
-_FLOAT = struct.Struct("<d")
-_LENGTH = struct.Struct("<I")
-_ARRAY = struct.Struct("<BQ")
+_Kind = Literal["number", "str", "ints", "vector"]
+
+_KINDS: Final[dict[Any, tuple[_Kind, str]]] = {
+    int: ("number", "q"),
+    float: ("number", "d"),
+    str: ("str", "I"),
+    tuple[int, ...]: ("ints", "I"),
+    Vector: ("vector", "BQI"),
+}
+_INT_BYTES: Final = 8
 _FLOATS: Final[dict[int, np.dtype[Any]]] = {4: np.dtype("<f4"), 8: np.dtype("<f8")}
 
 
 class Blank:
-    """A vector that is described but not yet received."""
+    """A vector that is described but not yet received, or that lies in a slot of the peer's."""
 
-    def __init__(self, item_bytes: int, count: int) -> None:
-        self.dtype, self.count = _FLOATS[item_bytes], count
+    __slots__ = ("count", "dtype", "size_bytes", "slot")
+
+    def __init__(self, item_bytes: int, count: int, slot: int) -> None:
+        """Raises WireError where there are no such floats."""
+        if item_bytes not in _FLOATS:
+            raise WireError(f"wire: floats of {item_bytes} bytes, allowed 4 and 8")
+        self.dtype, self.count, self.slot = _FLOATS[item_bytes], count, slot
         self.size_bytes = item_bytes * count
 
 
-class Reader:
-    """Takes fields off bytes, never past the end."""
+class Layout:
+    """One kind of message: its fields to bytes and back."""
 
-    def __init__(self, described: bytes) -> None:
-        self._described = described
-        self._at = 0
+    def __init__(self, message_type: type[RemoteMessage]) -> None:
+        hints = get_type_hints(message_type)
+        kinds = [(field.name, *_KINDS[hints[field.name]]) for field in fields(message_type)]
+        self._fields = [(name, kind) for name, kind, _ in kinds]
+        self._fixed = struct.Struct("<" + "".join(code for *_, code in kinds))
 
-    def take(self, size: int) -> bytes:
-        taken = self._described[self._at : self._at + size]
-        if len(taken) < size:
-            raise WireError(f"wire: fields end at byte {len(self._described)}, more are due")
-        self._at += size
-        return taken
+    def write(
+        self, message: Any, lend: Callable[[Vector], int]
+    ) -> tuple[bytes, list[memoryview], int]:
+        """The fields' bytes; each vector's memory that is to be sent; how many bytes that is.
 
-    def end(self) -> None:
-        if self._at != len(self._described):
-            raise WireError(f"wire: fields of {len(self._described)} bytes, {self._at} are due")
+        `lend` gives the slot in which the peer finds a vector, or 0.
+        """
+        fixed: list[Any] = []
+        tail: list[bytes] = []
+        arrays: list[memoryview] = []
+        size_bytes = 0
+        for name, kind in self._fields:
+            value = getattr(message, name)
+            if kind == "number":
+                fixed.append(value)
+            elif kind == "vector":
+                slot = lend(value)
+                fixed += (value.itemsize, value.size, slot)
+                if not slot and value.size:
+                    arrays.append(_memory_of(value))
+                    size_bytes += value.nbytes
+            elif kind == "str":
+                tail.append(value.encode("utf-8", errors="replace"))
+                fixed.append(len(tail[-1]))
+            else:
+                tail.append(struct.pack(f"<{len(value)}q", *value))
+                fixed.append(len(value))
+        return b"".join((self._fixed.pack(*fixed), *tail)), arrays, size_bytes
+
+    def read(self, described: memoryview) -> list[Any]:
+        """The fields' values, in order; a `Blank` for each vector.
+
+        Raises:
+            WireError: these bytes are not exactly this message's fields.
+        """
+        if len(described) < self._fixed.size:
+            raise WireError(f"wire: fields end at byte {len(described)}, more are due")
+        fixed = iter(self._fixed.unpack_from(described))
+        at = self._fixed.size
+        values: list[Any] = []
+        for _, kind in self._fields:
+            if kind == "number":
+                values.append(next(fixed))
+            elif kind == "vector":
+                values.append(Blank(next(fixed), next(fixed), next(fixed)))
+            else:
+                count = next(fixed)
+                stop = at + (count if kind == "str" else _INT_BYTES * count)
+                if stop > len(described):
+                    raise WireError(f"wire: fields end at byte {len(described)}, more are due")
+                part, at = described[at:stop], stop
+                values.append(_text(part) if kind == "str" else struct.unpack(f"<{count}q", part))
+        if at != len(described):
+            raise WireError(f"wire: fields of {len(described)} bytes, {at} are due")
+        return values
 
 
-def _write_str(value: str, head: list[bytes], _: list[memoryview]) -> None:
-    encoded = value.encode("utf-8", errors="replace")
-    head += [_LENGTH.pack(len(encoded)), encoded]
+def _memory_of(vector: Vector) -> memoryview:
+    vector = np.ascontiguousarray(vector, vector.dtype.newbyteorder("<"))
+    return vector.view(np.uint8).data
 
 
-def _read_str(reader: Reader) -> str:
-    (size,) = _LENGTH.unpack(reader.take(_LENGTH.size))
+def _text(part: memoryview) -> str:
     try:
-        return reader.take(size).decode("utf-8")
+        return str(part, "utf-8")
     except UnicodeDecodeError as error:
         raise WireError(f"wire: a text field is not UTF-8: {error.reason}") from None
-
-
-def _write_ints(value: tuple[int, ...], head: list[bytes], _: list[memoryview]) -> None:
-    head += [_LENGTH.pack(len(value)), struct.pack(f"<{len(value)}q", *value)]
-
-
-def _read_ints(reader: Reader) -> tuple[int, ...]:
-    (count,) = _LENGTH.unpack(reader.take(_LENGTH.size))
-    packed = reader.take(count * _INT.size)
-    return struct.unpack(f"<{count}q", packed)
-
-
-def _write_vector(value: Vector, head: list[bytes], arrays: list[memoryview]) -> None:
-    value = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
-    head.append(_ARRAY.pack(value.itemsize, value.size))
-    arrays.append(value.view(np.uint8).data)
-
-
-def _read_vector(reader: Reader) -> Blank:
-    item_bytes, count = _ARRAY.unpack(reader.take(_ARRAY.size))
-    if item_bytes not in _FLOATS:
-        raise WireError(f"wire: floats of {item_bytes} bytes, allowed 4 and 8")
-    return Blank(item_bytes, count)
-
-
-Write = Callable[[Any, list[bytes], list[memoryview]], None]
-Read = Callable[[Reader], Any]
-KINDS: Final[dict[Any, tuple[Write, Read]]] = {
-    int: (
-        lambda value, head, _: head.append(_INT.pack(value)),
-        lambda reader: _INT.unpack(reader.take(_INT.size))[0],
-    ),
-    float: (
-        lambda value, head, _: head.append(_FLOAT.pack(value)),
-        lambda reader: _FLOAT.unpack(reader.take(_FLOAT.size))[0],
-    ),
-    str: (_write_str, _read_str),
-    tuple[int, ...]: (_write_ints, _read_ints),
-    Vector: (_write_vector, _read_vector),
-}

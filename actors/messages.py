@@ -33,6 +33,7 @@ class Hello:
     process_id: int
     port: int = 0  # where it listens; 0: nobody connects to it
     step: int = -1  # of the newest weights it holds; -1: none
+    arithmetic: str = ""  # what decides how its process rounds: see `arithmetic.py`; "": unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,27 @@ class EpochDone(Snapshot):
 
 
 @dataclass(frozen=True, slots=True)
+class TakeTimes:
+    """Driver -> any actor: tell how you spent your time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Any actor -> driver: how it spent its time; once when asked, with --profile now and then.
+
+    Times are seconds of the sender's own monotonic clock; `stopwatch.py` says more.
+    """
+
+    name: str
+    is_answer: int  # 1: the last one after a `TakeTimes`
+    clock_offset_s: float  # the time of day less that clock
+    step_count: int  # 0 without --profile
+    left_out: int  # spans that were not kept
+    seconds: Vector  # of each of `stopwatch.ACTIVITIES`, since the actor's first step
+    spans: Vector  # (4n,): step, number of the activity, start, end; none without --profile
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Server -> driver, a few times a second: where the running epoch stands."""
 
@@ -169,6 +191,13 @@ class Pong:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """From link to link: nobody here looks at that slot of yours any more (`lending.py`)."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """The last message of a link: the sender leaves, and why (Erlang's exit reason)."""
 
@@ -182,5 +211,6 @@ class Stop:
 
 RemoteMessage: TypeAlias = (
     Hello | ServerAt | Assign | RunEpoch | Weights | Dx | TakeSnapshot | Snapshot | EpochDone
-    | Progress | Late | Stall | Repeated | NotFinite | Refused | Ping | Pong | Exit | Stop
+    | TakeTimes | Times | Progress | Late | Stall | Repeated | NotFinite | Refused | Ping | Pong
+    | Returned | Exit | Stop
 )  # fmt: skip

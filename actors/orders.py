@@ -18,6 +18,7 @@ from actors.messages import (
     Repeated,
     Snapshot,
     Stall,
+    Times,
 )
 
 CLUSTER = "cluster"  # the shell around a core: it starts, ends and links processes
@@ -53,6 +54,14 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unplaced:
+    """To the coordinator, and on to the driver: for these there is no place in the cluster now."""
+
+    names: tuple[str, ...]
+    reason: str  # what they ask for, and what there is
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """To the coordinator: `name` works no more, whether or not it ever said Hello."""
 
@@ -77,6 +86,13 @@ class Kill:
     """Coordinator's order: close the link to `name`, end its process, free its place."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Coordinator's order: these take long to start; say so if it is for want of a place."""
+
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +138,16 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlike:
+    """`name`'s host rounds otherwise than another: the final weights may be other bytes."""
+
+    name: str
+    host: str
+    other_host: str
+    differences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Died:
     """An actor is down."""
 
@@ -149,6 +175,14 @@ class Suspected:
 
 
 @dataclass(frozen=True, slots=True)
+class Silent:
+    """No step was finished for a while, as the next `Stall` says, and `name` did not answer."""
+
+    name: str
+    seconds: float  # it lives: now it has answered, or is still waited for
+
+
+@dataclass(frozen=True, slots=True)
 class Assigned:
     """What a worker was told to hold."""
 
@@ -161,14 +195,19 @@ class Failed:
     """Training can not go on."""
 
     reason: str
+    is_overdue: bool = False  # because somebody did not start in time
+    step: int = 0  # so many are known to be done; the driver may have heard of more
 
 
 DriverMessage: TypeAlias = (
-    Snapshot | EpochDone | Progress | Stall | Repeated | NotFinite | Refused
-    | Ready | Joined | Missing | Died | Restarting | Suspected | Assigned | Failed
+    Snapshot | EpochDone | Progress | Stall | Repeated | NotFinite | Refused | Times
+    | Ready | Joined | Unplaced | Missing | Unlike | Died | Restarting | Suspected | Silent
+    | Assigned | Failed
 )  # fmt: skip
+Order: TypeAlias = Start | Look | Kill  # the coordinator's
+Fact: TypeAlias = Snapshot | Progress | Stall | Repeated | NotFinite | Refused | Times
 Message: TypeAlias = (
     RemoteMessage | DriverMessage | Tick | Begin | Down | Placed | Ended
-    | Start | Kill | Connect | Leave
+    | Start | Look | Kill | Connect | Leave
 )  # fmt: skip
 Envelope: TypeAlias = tuple[str, Message]

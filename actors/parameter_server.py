@@ -43,11 +43,19 @@ class ParameterServer:
     """Answers `Dx` with the next `Weights` once every shard of the step is in."""
 
     def __init__(
-        self, name: str, optimizer: Optimizer, shard_count: int, state: Snapshot, seen_step: int = 0
+        self,
+        name: str,
+        optimizer: Optimizer,
+        shard_count: int,
+        state: Snapshot,
+        seen_step: int = 0,
+        pool: ArrayPool | None = None,
     ) -> None:
         """Go on from `state`; its arrays are read, never written.
 
-        `seen_step`: the newest step that anybody is known to have heard of.
+        Args:
+            seen_step: the newest step that anybody is known to have heard of.
+            pool: leases the parameters of each step.
         """
         self._name = name
         self._optimizer = optimizer
@@ -58,7 +66,7 @@ class ParameterServer:
         self._epoch = state.epoch
         self._sample_count = state.sample_count
         self._loss_sum = state.loss_sum
-        self._pool = ArrayPool()
+        self._pool = pool or ArrayPool()
         self._reduction = self._new_reduction()
         self._workers: dict[str, None] = {}  # a set that keeps its order
         self._now_s = 0.0
@@ -123,6 +131,7 @@ class ParameterServer:
         return [] if total is None else self._finish_step(total)
 
     def _check(self, dx: Dx) -> None:
+        """Who holds this run's key got this run's job: another size is a defect, and may crash."""
         ours, theirs = self._parameters, dx.gradient
         if theirs.size != ours.size or theirs.dtype != ours.dtype:
             raise ProtocolError(

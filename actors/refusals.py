@@ -4,6 +4,7 @@ from typing import Final
 
 from actors.messages import Refused
 
+_ENDED: Final = "connection "  # so begin the reasons of a link that was closed or broke
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 64.0
 
@@ -17,7 +18,9 @@ class Refusals:
         self._told_s = 0.0
 
     def add(self, reason: str) -> None:
-        """One more."""
+        """One more; of one that only ended nobody can say whose it was."""
+        if reason.startswith(_ENDED):
+            reason = f"ended before it said who it is, perhaps by its actor's death ({reason})"
         self._count, self._reason = self._count + 1, reason
 
     def report(self, now_s: float) -> list[Refused]:

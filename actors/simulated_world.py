@@ -26,6 +26,7 @@ from actors.orders import (
     Envelope,
     Kill,
     Leave,
+    Look,
     Message,
     Placed,
     Start,
@@ -69,7 +70,7 @@ class World:
         self.now_s = 1.0
         self.starting: list[Start] = []
         self.paused: set[str] = set()
-        self._job = job
+        self._job, self._link_timeout_s = job, crew.link_timeout_s
         self._invariants, self._hear, self._tell = invariants, hear, tell
         self.cores: dict[str, Core] = {DRIVER: Coordinator(crew, len(job.shards), state)}
         self._ray = End(DRIVER, CLUSTER)  # on which Ray tells, some time later, who has ended
@@ -119,7 +120,7 @@ class World:
         self._tell(f"*** {name} starts")
         port = len(self.ends) + 1 if slot_of(name) == SERVER else 0
         hello = Hello(name, name, port + 1, port)  # its name serves as its address
-        self.cores[name] = make_core(self._job, start, hello)
+        self.cores[name] = make_core(self._job, start, hello, self._link_timeout_s)
         self._ray.queue.append(Placed(name))
         self._link(name, DRIVER, DRIVER, hello)
 
@@ -203,6 +204,8 @@ class World:
                 self.starting.append(message)
             case Kill(name) if address == CLUSTER:
                 self._kill(name)
+            case Look() if address == CLUSTER:
+                pass  # there is always room
             case Connect(label, host, _, hello) if address == CLUSTER:
                 self._link(sender, host, label, hello)
             case Leave(reason) if address == CLUSTER:

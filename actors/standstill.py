@@ -4,6 +4,8 @@ A server that dies takes its clock with it, so the time without a finished step 
 death is measured here, by what was heard of it: a few times a second. Pure.
 """
 
+import math
+from dataclasses import replace
 from typing import Final
 
 from actors.messages import Stall
@@ -20,6 +22,7 @@ class Standstill:
         self.step_s = 0.0  # how long one takes, rather too much than too little
         self._moved_s = 0.0
         self._since_s: float | None = None
+        self._told_s = -math.inf  # until when standstills are told of
 
     def begin(self, now_s: float) -> None:
         """From now on steps can be done: what lay before is no step's time."""
@@ -50,4 +53,19 @@ class Standstill:
             self.step = step
         self._moved_s = now_s
         since_s, self._since_s = self._since_s, None
-        return [] if since_s is None else [Stall(step, now_s - since_s)]
+        if since_s is None:
+            return []
+        self._told_s = now_s
+        return [Stall(step, now_s - since_s)]
+
+    def heard(self, stall: Stall, now_s: float) -> list[Stall]:
+        """What the server tells of one, less what was told of it here.
+
+        A cut cable holds back the report of an old step too; when it is heard at last, that is
+        a standstill that ends, and the server's own word on it comes right behind.
+        """
+        self._moved_s = now_s
+        if now_s - stall.seconds >= self._told_s:
+            return [stall]
+        rest_s = now_s - self._told_s
+        return [replace(stall, seconds=rest_s)] if rest_s > _HUNG_S else []

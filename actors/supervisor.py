@@ -11,6 +11,7 @@ from typing import NamedTuple
 from actors.messages import SERVER
 from actors.names import next_life, slot_of
 from actors.orders import Failed, Restarting
+from actors.placement import Needs
 
 
 class Intensity(NamedTuple):
@@ -35,6 +36,7 @@ class Crew(NamedTuple):
     supervision: Supervision = Supervision()
     link_timeout_s: float = 10.0  # who does not answer for so long is down
     start_timeout_s: float = 60.0  # without a server and a worker for so long, training fails
+    needs: Needs = Needs()  # of each worker
 
 
 class Supervisor:

@@ -29,6 +29,7 @@ from actors.orders import CLUSTER, Connect, Down, Envelope, Leave, Message, Tick
 from actors.reduction import Node, Partial, Tree, combine
 
 _CONNECT_EVERY_S = 1.0
+_OWN_SLEEP = 0.5  # of the link timeout between two looks at the clock; a try takes a fourth
 
 
 class Worker:
@@ -41,12 +42,14 @@ class Worker:
         shard_count: int,
         fetch: Callable[[int], Shard],
         link_timeout_s: float = math.inf,
+        pool: ArrayPool | None = None,
     ) -> None:
         """Hold nothing yet.
 
         Args:
             fetch: brings a shard's data; it is asked when the shard is first needed.
             link_timeout_s: who can not link to a living server for so long, leaves.
+            pool: leases the sums that are sent.
         """
         self._hello = hello
         self._objective = objective
@@ -54,6 +57,7 @@ class Worker:
         self._fetch = fetch
         self._shards: dict[int, Shard] = {}
         self._assigned: frozenset[int] = frozenset()
+        self._nodes: list[Node] = []  # that cover them
         self._weights: Weights | None = None
         self._server: ServerAt | None = None
         self._link_timeout_s = link_timeout_s
@@ -61,13 +65,14 @@ class Worker:
         self._connect_s = -math.inf  # when it last tried
         self._unlinked_since_s: float | None = None
         self._now_s = 0.0
-        self._pool = ArrayPool()
+        self._pool = pool or ArrayPool()
+        self._scratch = ArrayPool()  # for what is added to them and stays here
 
     def handle(self, message: Message) -> list[Envelope]:
         match message:
             case Weights():
                 self._weights, self._unlinked_since_s = message, None
-                return self._gradients(self._assigned)
+                return self._gradients(self._nodes)
             case Assign(shards):
                 return self._assign(frozenset(shards))
             case Ping():
@@ -88,7 +93,9 @@ class Worker:
                 return []
 
     def _tick(self, now_s: float) -> list[Envelope]:
-        self._now_s = now_s
+        slept_s, self._now_s = now_s - self._now_s, now_s
+        if self._unlinked_since_s is not None and slept_s > _OWN_SLEEP * self._link_timeout_s:
+            self._unlinked_since_s += slept_s  # it was stopped, or busy: it could not try
         if self._linked:
             if now_s - self._connect_s > self._link_timeout_s:
                 self._unlinked_since_s = None  # a link that held so long was one
@@ -119,37 +126,39 @@ class Worker:
     def _assign(self, shards: frozenset[int]) -> list[Envelope]:
         """Take the shards over, within the running step if there is one."""
         new = shards - self._assigned
-        self._assigned = shards
+        self._assigned, self._nodes = shards, self._tree.cover(shards)
+        self._scratch = ArrayPool()  # who has fewer shards now needs less of it
         for gone in self._shards.keys() - shards:
             del self._shards[gone]
-        return self._gradients(new)
+        return self._gradients(self._tree.cover(new))
 
-    def _gradients(self, shards: Iterable[int]) -> list[Envelope]:
+    def _gradients(self, nodes: Iterable[Node]) -> list[Envelope]:
         if (weights := self._weights) is None:
             return []
-        return [self._dx(node, weights) for node in self._tree.cover(shards)]
+        return [self._dx(node, weights) for node in nodes]
 
     def _dx(self, node: Node, weights: Weights) -> Envelope:
         try:
-            partial = self._reduce(node, weights)
+            partial = self._reduce(node, weights, self._pool)
         except _NotFiniteError as found:
             return DRIVER, NotFinite(weights.step, found.shard, found.index)
         sums = (partial.sample_count, partial.loss_sum, partial.gradient)
         return SERVER, Dx(weights.step, node.start, node.stop, *sums)
 
-    def _reduce(self, node: Node, weights: Weights) -> Partial:
-        """The node's sum, depth first: as many vectors at once as the tree is deep."""
+    def _reduce(self, node: Node, weights: Weights, pool: ArrayPool) -> Partial:
+        """The node's sum, depth first: one vector of the pool, one of scratch for each level."""
         if (children := self._tree.children(node)) is None:
-            return self._leaf(node.start, weights)
-        left, right = (self._reduce(child, weights) for child in children)
+            return self._leaf(node.start, weights, pool)
+        left = self._reduce(children[0], weights, pool)
+        right = self._reduce(children[1], weights, self._scratch)
         return combine(left, right, out=left.gradient)
 
-    def _leaf(self, shard: int, weights: Weights) -> Partial:
+    def _leaf(self, shard: int, weights: Weights, pool: ArrayPool) -> Partial:
         if shard not in self._shards:
             self._shards[shard] = self._fetch(shard)
         batch = self._shards[shard].batch(weights.step)
         parameters = weights.parameters
-        gradient = self._pool.take(parameters.size, parameters.dtype)
+        gradient = pool.take(parameters.size, parameters.dtype)
         loss = self._objective.gradient(parameters, batch, out=gradient)
         _check_finite(shard, loss, gradient)
         return Partial(loss.sample_count, loss.loss_sum, gradient)

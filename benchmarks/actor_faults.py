@@ -97,7 +97,7 @@ class Run:
     def __init__(self, cluster: Cluster, seed: int) -> None:
         self.cluster = cluster
         self.done: EpochDone | None = None
-        self.repeated = 0
+        self.repeated: list[int] = []  # steps, one number a fault that cost any
         self.ending = False
         self._dice = random.Random(seed)
         self._alive: dict[str, tuple[int, ...]] = {}
@@ -157,7 +157,7 @@ class Run:
             case Died(name):
                 del self._alive[name]
             case Repeated(step_count):
-                self.repeated += step_count
+                self.repeated.append(step_count)
             case Failed(reason):
                 raise RuntimeError(reason)
             case EpochDone(epoch):
@@ -172,8 +172,8 @@ def measure(kind: str, count: int, seed: int) -> dict[str, Any]:
     """So many faults of one kind in one training, on the Ray that is running.
 
     Returns:
-        kind, stalled_s (one number a fault), repeated_steps (in all), steps, and whether the
-        final weights are the undisturbed bytes.
+        kind, stalled_s (one number a fault), repeated_steps (one for each fault that cost any),
+        steps, and whether the final weights are the undisturbed bytes.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "steps"

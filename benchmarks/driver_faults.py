@@ -61,12 +61,12 @@ def driver_killed(folder: Path, count: int, seed: int) -> dict[str, Any]:
 
     Returns:
         stalled_s: from each `everstep resume` to its first finished epoch of 20 steps, so up
-            to 0.4 s more than to its first step; steps repeated; whether the digest is the
-            undisturbed run's.
+            to 0.4 s more than to its first step; repeated_steps: of each kill, counted from
+            the last finished epoch; whether the digest is the undisturbed run's.
     """
     epochs = 20 + 7 * count
     command, run, dice = Command(folder, epochs), folder / "killed", random.Random(seed)
-    stalled_s, repeated = [], 0
+    stalled_s, repeated = [], []
     process = command.start("train", str(command.config), "--out", str(run))
     for number in range(count):
         first = _epochs(run)
@@ -79,7 +79,7 @@ def driver_killed(folder: Path, count: int, seed: int) -> dict[str, Any]:
         process = command.start("resume", str(run))
         _wait(lambda most=number: len(_resumed(run)) > most, process)
         kept = _resumed(run)[-1]
-        repeated += max(0, done - kept)
+        repeated.append(max(0, done - kept))
         _wait(lambda step=kept: _last_step(run) > step, process)
         stalled_s.append(time.monotonic() - began_s)
     if process.wait(_MOST_S):
@@ -96,12 +96,17 @@ def driver_killed(folder: Path, count: int, seed: int) -> dict[str, Any]:
 
 
 def overhead(folder: Path, rounds: int, epochs: int = 30) -> dict[str, Any]:
-    """The same training with snapshots on and off, in turn; seconds of training each."""
+    """The same training with snapshots on and off, in turn; seconds of training each.
+
+    Which of the two comes first changes from round to round, so that a machine that grows
+    slower or quicker favours neither.
+    """
     command = Command(folder, epochs)
     seconds: dict[str, list[float]] = {"on": [], "off": []}
     digests = set()
+    pair = [("on", ()), ("off", ("--set", "checkpoints.time_share=0"))]
     for number in range(rounds):
-        for what, settings in (("on", ()), ("off", ("--set", "checkpoints.time_share=0"))):
+        for what, settings in pair[:: 1 if number % 2 == 0 else -1]:
             run = folder / f"{what}-{number}"
             command.run("train", str(command.config), *settings, "--out", str(run))
             result = command.result(run)

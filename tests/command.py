@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,9 @@ LOCAL = ("--set", "cluster.kind=local")
 SHORT = ("--set", "training.epochs=2")
 DEADLINE_S = 60
 LONG = ("--set", "training.epochs=100000")
+_ENDED_S = 20.0
+_AGENTS = frozenset({"ray::DashboardAgent", "ray::RuntimeEnvAgent"})
+_AGENTS_ENDED_S = 90.0
 
 
 class Everstep:
@@ -23,12 +27,13 @@ class Everstep:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.prefix: list[str] = []  # a program that the command is given to
         self.mark = uuid.uuid4().hex
         self.environment = {**os.environ, "EVERSTEP_TEST_MARK": self.mark, "COLUMNS": "80"}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "trainer", *arguments],
+            [*self.prefix, sys.executable, "-m", "trainer", *arguments],
             cwd=self.directory,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -47,19 +52,42 @@ class Everstep:
         found = []
         for process in psutil.process_iter():
             try:
-                marked = process.environ().get("EVERSTEP_TEST_MARK") == self.mark
+                # The bytes, as psutil's reading ends at the gap that a process leaves in its
+                # environment when it gives itself a title, as Ray's do.
+                environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+                marked = self.mark.encode() in environment
                 if marked and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            except (OSError, psutil.Error):
                 continue
         return found
 
-    def wait_until_alone(self) -> None:
-        """Wait until no process is left; fail with their names at the deadline."""
-        until_s = time.monotonic() + 20
-        while left := self.processes():
-            assert time.monotonic() < until_s, [process.cmdline() for process in left]
-            psutil.wait_procs(left, timeout=0.1)
+    def wait_until_alone(self, but_for_agents: bool = False) -> None:
+        """Wait until no process is left; fail with their names at the deadline.
+
+        Args:
+            but_for_agents: Ray's agents, which try for a minute to tell a killed driver's
+                killed Ray that it was killed; `wait_for_agents` waits for them.
+        """
+        self._wait_until_none_left(_ENDED_S, _AGENTS if but_for_agents else frozenset())
+
+    def wait_for_agents(self) -> None:
+        """Wait until nothing is left, after a driver was killed."""
+        self._wait_until_none_left(_AGENTS_ENDED_S, frozenset())
+
+    def _wait_until_none_left(self, most_s: float, but_for: frozenset[str]) -> None:
+        until_s = time.monotonic() + most_s
+        while left := {process: _title(process) for process in self.processes()}:
+            if not (late := {process for process, title in left.items() if title not in but_for}):
+                return
+            assert time.monotonic() < until_s, [left[process] for process in late]
+            psutil.wait_procs(late, timeout=0.1)
+
+
+def _title(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline()).strip()
+    return "gone"
 
 
 def result_of(directory: Path) -> dict[str, Any]:

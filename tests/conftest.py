@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,15 @@ from trainer.config import Config
 # A deadline would be a timing, and the machine may be busy.
 hypothesis.settings.register_profile("everstep", deadline=None)
 hypothesis.settings.load_profile("everstep")
+# Whoever starts the tests in the background, or with nohup, lets them ignore signals: they would
+# pass that on to the programs whose stopping they look at.
+for _number, _default in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGTERM, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _default)
 # A cluster that the environment names is none of these tests' business.
 os.environ.pop("RAY_ADDRESS", None)
 
@@ -59,13 +69,14 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def endpoint(clock: Clock) -> Iterator[Callable[..., Endpoint]]:
+@pytest.fixture(params=[True, False], ids=["shared memory", "TCP"])
+def endpoint(clock: Clock, request: pytest.FixtureRequest) -> Iterator[Callable[..., Endpoint]]:
     """Makes endpoints on loopback, and closes them."""
+    share: bool = request.param
     with ExitStack() as opened:
 
         def make(key: bytes = KEY, bound: int = BOUND) -> Endpoint:
-            made = Endpoint(key, "127.0.0.1", bound, link_timeout_s=10.0, clock=clock)
+            made = Endpoint(key, "127.0.0.1", bound, 10.0, clock, share)
             opened.callback(made.close, "the test is over", flush_s=0.0)
             return made
 

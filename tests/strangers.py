@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from actors.endpoint import Address, Endpoint
+from actors.addresses import Address
+from actors.endpoint import Endpoint
 from actors.errors import LinkError
 from actors.handshake import Handshake, new_key
 from actors.messages import Dx, Hello

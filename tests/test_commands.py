@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from tests.command import (
     two_workers,
     wait_for,
 )
+from trainer import Config, train
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +52,8 @@ def test_training_on_ray_and_in_one_process_end_with_one_digest_and_no_process_l
 
 
 def test_a_killed_worker_changes_no_byte_and_is_written_down(everstep: Everstep) -> None:
-    longer = ("--set", "training.epochs=120", "--out")
-    process = everstep.start("train", *longer, "killed")
+    epochs = 60
+    process = everstep.start("train", "--set", f"training.epochs={epochs}", "--out", "killed")
     directory = everstep.directory / "killed"
     joined = wait_for(lambda: two_workers(directory), process)
     metrics = directory / "metrics.jsonl"
@@ -60,7 +62,7 @@ def test_a_killed_worker_changes_no_byte_and_is_written_down(everstep: Everstep)
     output, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, errors
     assert output.startswith("accuracy")  # the summary, and no paragraph of Ray's
-    assert len(output.splitlines()) == 8
+    assert len(output.splitlines()) == 9
     (died,) = [e for e in events_of(directory) if e["event"] == "died"]
     assert died["worker"] == joined[1]["worker"]
     assert f"{joined[1]['worker']} died: connection" in errors
@@ -70,29 +72,55 @@ def test_a_killed_worker_changes_no_byte_and_is_written_down(everstep: Everstep)
     assert len(result["stalls_s"]) >= 1
     deaths = [recovery for recovery in result["recoveries"] if recovery["event"] == "died"]
     assert [recovery["name"] for recovery in deaths] == [joined[1]["worker"]]
+    (recovered,) = [
+        e for e in events_of(directory) if (e["event"], e.get("from")) == ("recovered", "died")
+    ]
+    told = ("cause", "detected_s", "takeover_s", "restart_s", "repeated_steps", "stalled_s")
+    assert {key: recovered[key] for key in told} == {key: deaths[0][key] for key in told}
+    assert recovered["worker"] == died["worker"]
     assert result["repeated_steps"] == 0
-    undisturbed = everstep.run("train", *LOCAL, *longer, "undisturbed")
-    assert undisturbed.returncode == 0, undisturbed.stderr
-    assert result["digest"] == result_of(everstep.directory / "undisturbed")["digest"]
-    assert result["samples_applied"] == 120 * 44 * 32
+    undisturbed = train(Config(training={"epochs": epochs}, cluster={"kind": "local"}))
+    assert result["digest"] == undisturbed.digest
+    assert result["samples_applied"] == epochs * 44 * 32
     everstep.wait_until_alone()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+Running = dict[signal.Signals, tuple[Everstep, "subprocess.Popen[str]"]]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A training on a Ray of its own for each way to stop it; they start side by side."""
+    made: Running = {}
+    for stop in STOPS:
+        everstep = Everstep(tmp_path_factory.mktemp(stop.name))
+        made[stop] = everstep, everstep.start("train", *LONG, "--out", "run")
+    yield made
+    try:
+        for everstep, _ in made.values():
+            everstep.wait_for_agents()
+    finally:
+        for everstep, _ in made.values():
+            for process in everstep.processes():
+                process.kill()
+
+
+@pytest.mark.parametrize("stop", STOPS)
 def test_no_process_is_left_when_training_is_stopped(
-    stop: signal.Signals, everstep: Everstep
+    stop: signal.Signals, running: Running
 ) -> None:
-    process = everstep.start("train", *LONG, "--out", "run")
+    everstep, process = running[stop]
     metrics = everstep.directory / "run" / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0, process)
     assert len(everstep.processes()) > 3  # the driver, the server, two workers, Ray's own
     # Ctrl-C in a terminal goes to the whole group, Ray's processes too.
     os.killpg(process.pid, stop) if stop == signal.SIGINT else process.send_signal(stop)
     _, errors = process.communicate(timeout=DEADLINE_S)
-    everstep.wait_until_alone()
+    everstep.wait_until_alone(but_for_agents=stop == signal.SIGKILL)
     if stop == signal.SIGINT:
         assert process.returncode == 130
-        assert "everstep: stopped by Ctrl-C\neverstep: step " in errors
+        assert "everstep: stopped by Ctrl-C\neverstep: kept: run/checkpoints/step-" in errors
         assert errors.endswith("go on with: everstep resume run\n")
         assert "Traceback" not in errors
         assert list((everstep.directory / "run" / "checkpoints").iterdir())
@@ -133,9 +161,9 @@ def test_no_process_is_left_after_an_error_and_the_error_is_one_line(everstep: E
         (["--set", "epochs=3"], "must be section.key=value"),
         (["--out", "."], "--out .: exists already and is not empty"),
         (["--out", "x" * 300], "File name too long"),
-        (["--set", "network.sizes=[64,100000000,10]"], "less than or equal to 1000000"),
-        (["--set", "cluster.link_timeout_s=1e300"], "less than or equal to 86400"),
-        (["--address", "ray://127.0.0.1:10001"], "give HOST:PORT from a node of the cluster"),
+        (["--set", "network.sizes=[64,100000000,10]"], "must be a whole number from 1 to 1000000"),
+        (["--set", "cluster.link_timeout_s=1e300"], "must be a number above 0 and at most 86400"),
+        (["--address", "ray://127.0.0.1:10001"], "with --address auto or --address HOST:PORT"),
     ],
 )  # fmt: skip
 def test_a_wrong_command_is_one_line_and_status_2(
@@ -207,8 +235,6 @@ def test_evaluation_takes_other_rows_and_a_named_checkpoint(
     np.savez(everstep.directory / "rows.npz", x=rows, y=np.array([0, 1, 2]))
     done = everstep.run("evaluate", str(trained), "--dataset", "rows.npz")
     assert "3 rows of rows.npz[x]" in done.stdout
-    done = everstep.run("evaluate", str(trained), "--checkpoint", "step-7")
-    assert (done.returncode, done.stderr) == (1, "everstep: checkpoint step-7: no such file\n")
 
 
 def test_prediction_writes_class_and_probabilities(trained: Path, everstep: Everstep) -> None:
@@ -227,6 +253,24 @@ def test_prediction_writes_class_and_probabilities(trained: Path, everstep: Ever
     assert (predicted == shares.argmax(axis=1)).all()
     assert digits.labels is not None
     assert (predicted == digits.labels).mean() > 0.8
+
+
+def test_predictions_replace_neither_what_is_read_nor_what_a_run_wrote(
+    trained: Path, everstep: Everstep
+) -> None:
+    rows = everstep.directory / "rows.npz"
+    np.savez(rows, x=np.zeros((2, 64), "f4"))
+    before = rows.read_bytes(), (trained / "result.json").read_bytes()
+    for out, why in (
+        ("rows.npz", "that is the file to read"),
+        (trained / "result.json", "run dir"),
+    ):
+        done = everstep.run("predict", str(trained), "rows.npz", "--out", str(out))
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"everstep: --out {out}: ")
+        assert why in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert (rows.read_bytes(), (trained / "result.json").read_bytes()) == before
 
 
 def test_a_csv_is_trained_on_evaluated_and_predicted(everstep: Everstep) -> None:
@@ -291,9 +335,58 @@ def test_nothing_is_left_of_a_run_that_never_began(everstep: Everstep) -> None:
     assert list(everstep.directory.iterdir()) == []
 
 
-def test_a_directory_that_is_not_there_is_a_wrong_command(everstep: Everstep) -> None:
-    done = everstep.run("evaluate", "absent")
-    assert (done.returncode, done.stderr) == (2, "everstep: DIR absent: no such directory\n")
+LONG_NAME = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["evaluate", "absent"], "DIR absent: no such directory"),
+        (["evaluate", "rows.npz"], "DIR rows.npz: is a file, and no run directory"),
+        (["evaluate", "."], "DIR .: no checkpoint in this directory; give one of a run"),
+        (["evaluate", LONG_NAME], f"{LONG_NAME}: File name too long"),
+        (["resume", "absent"], "DIR absent: no such directory"),
+        (["resume", "rows.npz"], "DIR rows.npz: is a file, and no run directory"),
+        (["resume", LONG_NAME], f"DIR {LONG_NAME}: File name too long"),
+        (["evaluate", "RUN", "--checkpoint", "step-7"], "--checkpoint step-7: no such file, nor"),
+        (["predict", "RUN", "rows.npz", "--checkpoint", "no"], "--checkpoint no: no such file, no"),
+        (["predict", "RUN", "rows.npz", "--checkpoint", "."], "--checkpoint .: no such file, nor"),
+        (["evaluate", "RUN", "--checkpoint", LONG_NAME], "RUN/checkpoints/x"),
+        (["predict", "RUN", "absent.csv"], "data absent.csv: no such file"),
+        (["evaluate", "RUN", "--dataset", "absent.csv"], "data absent.csv: no such file"),
+        (["train", "--faults", "absent.yaml"], "plan absent.yaml: No such file or directory"),
+        (["experiment", "absent.yaml"], "plan absent.yaml: No such file or directory"),
+    ],
+)
+def test_what_is_named_and_not_there_is_a_wrong_command(
+    arguments: list[str], line: str, trained: Path, everstep: Everstep
+) -> None:
+    (everstep.directory / "rows.npz").write_bytes(b"")
+    done = everstep.run(*(str(trained) if each == "RUN" else each for each in arguments))
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.startswith(f"everstep: {line.replace('RUN', str(trained))}")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in everstep.directory.iterdir()] == ["rows.npz"]
+
+
+def test_a_checkpoint_that_is_not_there_is_told_with_the_newest_that_is(
+    trained: Path, everstep: Everstep
+) -> None:
+    done = everstep.run("evaluate", str(trained), "--checkpoint", "step-7")
+    assert done.stderr == (
+        f"everstep: --checkpoint step-7: no such file, nor does {trained} have it; the newest is"
+        " step-00000440.safetensors\n"
+    )
+
+
+def test_a_checkpoint_that_is_there_and_damaged_is_a_failure(
+    trained: Path, everstep: Everstep
+) -> None:
+    whole = (trained / "checkpoints" / "step-00000440.safetensors").read_bytes()
+    (everstep.directory / "half").write_bytes(whole[: len(whole) // 2])
+    done = everstep.run("evaluate", str(trained), "--checkpoint", "half")
+    assert done.returncode == 1
+    assert done.stderr.startswith("everstep: checkpoint half: damaged or no checkpoint: ")
 
 
 @pytest.mark.parametrize(

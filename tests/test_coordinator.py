@@ -37,6 +37,7 @@ from actors.orders import (
     Failed,
     Joined,
     Kill,
+    Look,
     Missing,
     Placed,
     Ready,
@@ -44,6 +45,8 @@ from actors.orders import (
     Start,
     Suspected,
     Tick,
+    Unlike,
+    Unplaced,
 )
 from actors.supervisor import Crew, Intensity, Supervision
 from tests.toys import hello, kinds, toy_job
@@ -677,7 +680,7 @@ def test_without_a_server_in_time_training_fails() -> None:
     core = coordinator(1)
     core.handle(hello("worker-0"))
     assert of(ticks(core, 100.0, 160.0, "worker-0"), Failed) == []
-    failed = Failed("the parameter server did not start within 60 s")
+    failed = Failed("the parameter server did not start within 60 s", is_overdue=True)
     assert of(ticks(core, 160.25, 170.0, "worker-0"), Failed) == [failed]
 
 
@@ -688,8 +691,9 @@ def test_without_a_worker_in_time_training_fails_and_says_what_the_last_died_of(
     assert of(ticks(core, 110.25, 170.0, SERVER), Failed) == []
     assert of(ticks(core, 170.25, 180.0, SERVER), Failed) == [
         Failed(
-            "no worker is left, and a new one did not start within 60 s;"
-            " worker-0 died: out of memory"
+            "no worker is there, and a new one did not start within 60 s;"
+            " worker-0 died: out of memory",
+            is_overdue=True,
         )
     ]
 
@@ -709,3 +713,72 @@ def test_a_new_server_goes_on_with_the_snapshot_s_sums_and_not_with_newer_ones()
     core.handle(Progress(0, 7, 21, 2.0))
     (start,) = of(core.handle(Down(SERVER, "killed")), Start)
     assert (start.state.step, start.state.sample_count, start.state.loss_sum) == (4, 12, 0.75)
+
+
+# --- Without a place
+
+
+def looks(envelopes: list[Envelope]) -> list[tuple[str, ...]]:
+    return [message.names for message in of(envelopes, Look)]
+
+
+def test_who_has_no_process_after_some_seconds_is_looked_for_once() -> None:
+    core = coordinator(4, least=1)
+    core.handle(server_hello())
+    core.handle(hello("worker-0"))
+    core.handle(Placed("worker-1"))  # its process runs, so it has a place
+    assert looks(ticks(core, 100.0, 105.0, SERVER, "worker-0", "worker-1")) == []
+    told = ticks(core, 105.25, 120.0, SERVER, "worker-0", "worker-1")
+    assert looks(told) == [("worker-2", "worker-3")]
+
+
+def test_a_replacement_without_a_place_is_looked_for_too() -> None:
+    core = running(2)
+    assert looks(ticks(core, 100.0, 120.0, SERVER, "worker-0", "worker-1")) == []
+    core.handle(Down("worker-1", "its node is gone"))
+    assert looks(ticks(core, 120.25, 140.0, SERVER, "worker-0")) == [("worker-1.2",)]
+
+
+def test_the_driver_hears_of_the_want_of_places_and_that_training_goes_on() -> None:
+    core = coordinator(3, least=1)
+    core.handle(server_hello())
+    core.handle(hello("worker-0"))
+    assert core.handle(Unplaced(("worker-1", "worker-2"), "full")) == [
+        (DRIVER, Unplaced(("worker-1", "worker-2"), "full; each joins when there is room"))
+    ]
+
+
+def test_the_driver_hears_for_how_long_training_waits_for_too_few() -> None:
+    core = coordinator(3)
+    core.handle(server_hello())
+    core.handle(hello("worker-0"))
+    reason = (
+        "full; training waits for 3 workers, or begins with less after 60 s"
+        " (cluster.start_timeout_s)"
+    )
+    told = core.handle(Unplaced(("worker-1", "worker-2"), "full"))
+    assert told == [(DRIVER, Unplaced(("worker-1", "worker-2"), reason))]
+
+
+def test_who_came_meanwhile_is_not_said_to_have_no_place() -> None:
+    core = coordinator(3, least=1)
+    core.handle(server_hello())
+    core.handle(hello("worker-0"))
+    assert core.handle(Unplaced(("worker-0",), "full")) == []
+
+
+# --- Other hosts
+
+
+def test_the_driver_is_told_of_a_host_that_rounds_otherwise() -> None:
+    core = coordinator(2)
+    core.handle(replace(server_hello(), arithmetic="BLAS=openblas Zen"))
+    told = core.handle(replace(hello("worker-0"), arithmetic="BLAS=openblas Haswell"))
+    assert of(told, Unlike) == [
+        Unlike(
+            "worker-0",
+            "127.0.0.1",
+            "10.0.0.9",
+            ("BLAS: openblas Haswell here, openblas Zen there",),
+        )
+    ]

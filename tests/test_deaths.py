@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ import pytest
 import ray
 
 from actors.cluster import Job, initial_state
+from actors.local_cluster import LocalCluster
 from actors.messages import (
     SERVER,
     EpochDone,
@@ -39,10 +41,24 @@ from actors.orders import (
     Ready,
     Restarting,
     Suspected,
+    Unplaced,
 )
 from actors.ray_cluster import RayCluster
 from actors.supervisor import Crew, Intensity, Supervision
-from tests.toys import Attraction, Deadly, Descent, Failing, Targets, finish, toy_job, undisturbed
+from tests.toys import (
+    Attraction,
+    Deadly,
+    Descent,
+    Failing,
+    Targets,
+    finish,
+    killed,
+    left,
+    left_at_once,
+    lent_job,
+    out_of_memory,
+    undisturbed,
+)
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -65,11 +81,26 @@ def ends_undisturbed(messages: Sequence[DriverMessage], job: Job, step: int) -> 
     assert (done.sample_count, done.loss_sum) == (expected.sample_count, expected.loss_sum)
 
 
-def deadly(job: Job, deaths: dict[int, int], tmp_path: Path) -> Job:
-    """The job, with a kill in the middle of computing (shard, step), each once."""
+def ends_undisturbed_epochs(
+    messages: Sequence[DriverMessage], job: Job, epochs: int, steps_per_epoch: int
+) -> None:
+    """The same of the last one of several epochs, whose sums are its own."""
+    done = of_kind(messages, EpochDone)[-1]
+    until_steps = [(epoch + 1) * steps_per_epoch for epoch in range(epochs)]
+    expected = of_kind(finish(LocalCluster(job, 1), *until_steps), EpochDone)[-1]
+    assert (done.epoch, done.step) == (epochs - 1, until_steps[-1])
+    assert done.parameters.tobytes() == expected.parameters.tobytes()
+    assert done.optimizer_state.tobytes() == expected.optimizer_state.tobytes()
+    assert (done.sample_count, done.loss_sum) == (expected.sample_count, expected.loss_sum)
+
+
+def deadly(
+    job: Job, deaths: dict[int, int], tmp_path: Path, ways: Sequence[Callable[[], None]] = (killed,)
+) -> Job:
+    """The job, with a death in the middle of computing (shard, step), each once, in those ways."""
     shards: list[Shard] = list(job.shards)
-    for shard, step in deaths.items():
-        shards[shard] = Deadly(shards[shard], step, tmp_path / f"{shard}-{step}")
+    for (shard, step), die in zip(deaths.items(), cycle(ways), strict=False):
+        shards[shard] = Deadly(shards[shard], step, tmp_path / f"{shard}-{step}", die)
     return replace(job, shards=shards)
 
 
@@ -160,7 +191,7 @@ class Course:
 def test_a_worker_killed_while_it_computes_is_replaced_and_changes_no_byte(
     shard: int, step: int, tmp_path: Path
 ) -> None:
-    job = toy_job(8)
+    job = lent_job(8)
     messages = finish(RayCluster(deadly(job, {shard: step}, tmp_path), Crew(2, 2)), STEPS)
     assert (tmp_path / f"{shard}-{step}").exists()  # the fault did fire
     (died,) = of_kind(messages, Died)
@@ -174,7 +205,7 @@ def test_a_worker_killed_while_it_computes_is_replaced_and_changes_no_byte(
 
 
 def test_the_replacement_of_a_killed_worker_joins_and_gets_its_share(tmp_path: Path) -> None:
-    job, opened = toy_job(8), tmp_path / "opened"
+    job, opened = lent_job(8), tmp_path / "opened"
     with RayCluster(gated(job, 20, opened), Crew(2, 2)) as cluster:
         course = Course(cluster, STEPS)
         course.until(Progress)
@@ -186,19 +217,26 @@ def test_the_replacement_of_a_killed_worker_joins_and_gets_its_share(tmp_path: P
     ends_undisturbed(course.messages, job, STEPS)
 
 
-def test_several_workers_killed_at_once_and_one_after_the_other_change_no_byte(
+def test_workers_that_die_in_any_way_at_once_and_one_after_the_other_change_no_byte(
     tmp_path: Path,
 ) -> None:
-    job = toy_job(8)
+    job = lent_job(8)
     faults = {0: 10, 3: 20, 5: 30, 6: 30}
-    messages = finish(RayCluster(deadly(job, faults, tmp_path), Crew(4, 4)), STEPS)
+    ways = (killed, left_at_once, out_of_memory, left)
+    messages = finish(RayCluster(deadly(job, faults, tmp_path, ways), Crew(4, 4)), STEPS)
     assert all((tmp_path / f"{shard}-{step}").exists() for shard, step in faults.items())
-    assert len(of_kind(messages, Died)) == len(of_kind(messages, Restarting)) >= 3
+    reasons = [message.reason for message in of_kind(messages, Died)]
+    assert len(reasons) == len(of_kind(messages, Restarting)) >= 3
+    # Two at one step may be one worker's; and who is killed says nothing.
+    assert any(
+        r.endswith(("MemoryError: no room for a gradient", "SystemExit: 3")) for r in reasons
+    )
+    assert any(reason.startswith("connection") for reason in reasons)
     ends_undisturbed(messages, job, STEPS)
 
 
 def test_all_workers_killed_at_once_are_waited_for_and_change_no_byte(tmp_path: Path) -> None:
-    job, opened = toy_job(8), tmp_path / "opened"
+    job, opened = lent_job(8), tmp_path / "opened"
     with RayCluster(gated(job, 20, opened), Crew(3, 3)) as cluster:
         course = Course(cluster, STEPS)
         course.until(Progress)
@@ -217,7 +255,7 @@ def test_all_workers_killed_at_once_are_waited_for_and_change_no_byte(tmp_path: 
 def test_a_worker_that_dies_while_it_starts_is_replaced_and_changes_no_byte(
     tmp_path: Path,
 ) -> None:
-    job = toy_job(4)
+    job = lent_job(4)
     marker = tmp_path / "died"
     fragile = replace(job, objective=Fragile(job.objective, _die_once, marker))
     messages = finish(RayCluster(fragile, Crew(2, 2)), STEPS)
@@ -231,7 +269,7 @@ def test_a_worker_that_dies_while_it_starts_is_replaced_and_changes_no_byte(
 
 
 def test_a_server_killed_in_mid_epoch_comes_back_from_its_newest_snapshot(tmp_path: Path) -> None:
-    job, opened = toy_job(8), tmp_path / "opened"
+    job, opened = lent_job(8), tmp_path / "opened"
     with RayCluster(gated(job, 40, opened), Crew(2, 2)) as cluster:
         course = Course(cluster, STEPS)
         course.until(Progress)
@@ -255,7 +293,7 @@ def test_a_server_killed_in_mid_epoch_comes_back_from_its_newest_snapshot(tmp_pa
 
 
 def test_a_server_that_never_gave_a_snapshot_begins_anew(tmp_path: Path) -> None:
-    job, opened = toy_job(8), tmp_path / "opened"
+    job, opened = lent_job(8), tmp_path / "opened"
     with RayCluster(gated(job, 40, opened), Crew(2, 2)) as cluster:
         course = Course(cluster, STEPS)
         course.until(Progress)
@@ -269,7 +307,7 @@ def test_a_server_that_never_gave_a_snapshot_begins_anew(tmp_path: Path) -> None
 
 
 def test_the_server_and_all_workers_killed_at_once_change_no_byte(tmp_path: Path) -> None:
-    job, opened = toy_job(8), tmp_path / "opened"
+    job, opened = lent_job(8), tmp_path / "opened"
     with RayCluster(gated(job, 20, opened), Crew(2, 2)) as cluster:
         course = Course(cluster, STEPS)
         course.until(Progress)
@@ -293,7 +331,7 @@ def test_a_server_that_always_fails_ends_the_training_with_its_traceback() -> No
             raise ArithmeticError("the weights ran away")
 
     limits = Supervision(server=Intensity(1, 60.0))
-    job = replace(toy_job(4), optimizer=Broken())
+    job = replace(lent_job(4), optimizer=Broken())
     messages = finish(RayCluster(job, Crew(1, 1, limits)), STEPS)
     assert [r.name for r in of_kind(messages, Restarting)] == ["server.2"]
     assert isinstance(messages[-1], Failed)
@@ -306,7 +344,7 @@ def test_a_server_that_always_fails_ends_the_training_with_its_traceback() -> No
 
 
 def test_training_goes_on_without_a_stopped_worker_which_gets_its_shards_back_when_woken() -> None:
-    job, steps = toy_job(8, rows=1), 2000
+    job, steps = lent_job(8, rows=1), 2000
     with RayCluster(job, Crew(2, 2)) as cluster:
         course = Course(cluster, steps)
         while course.until(Progress)[-1].step < 3:  # until then nobody can say what is late
@@ -329,7 +367,7 @@ def test_training_goes_on_without_a_stopped_worker_which_gets_its_shards_back_wh
 
 @pytest.mark.parametrize("name", ["worker-1", "server"])
 def test_who_is_stopped_for_longer_than_the_limit_is_killed_and_replaced(name: str) -> None:
-    job, steps = toy_job(8, rows=1), 2000
+    job, steps = lent_job(8, rows=1), 2000
     with RayCluster(job, Crew(2, 2, link_timeout_s=2.0)) as cluster:
         course = Course(cluster, steps)
         course.until(Progress)
@@ -353,7 +391,7 @@ def test_who_is_stopped_for_longer_than_the_limit_is_killed_and_replaced(name: s
 
 
 def test_an_objective_that_always_fails_ends_the_training_with_its_traceback() -> None:
-    job = toy_job(4)
+    job = lent_job(4)
     failing = replace(job, shards=[*job.shards[:3], Failing(job.shards[3], 5)])
     limits = Supervision(worker=Intensity(1, 60.0))
     messages = finish(RayCluster(failing, Crew(2, 2, limits)), STEPS)
@@ -363,6 +401,7 @@ def test_an_objective_that_always_fails_ends_the_training_with_its_traceback() -
     assert re.match(r"worker-\d died 2 times in 60 s; 1 restarts are allowed", failed.reason)
     assert "Traceback" in failed.reason
     assert failed.reason.endswith("ValueError: the disk ate the rows")
+    assert "/actors/" not in failed.reason  # the traceback begins where it matters
 
 
 class Raising(Attraction):
@@ -381,7 +420,7 @@ def test_a_worker_that_raised_once_gives_its_cpu_to_its_replacement_which_joins(
     tmp_path: Path,
 ) -> None:
     """All CPUs are the workers'. An actor that raised would keep its own: Ray leaves it alive."""
-    job, opened, marker = toy_job(8), tmp_path / "opened", tmp_path / "raised"
+    job, opened, marker = lent_job(8), tmp_path / "opened", tmp_path / "raised"
     raising = replace(gated(job, 20, opened), objective=Raising(job.shards[7].batch(5), marker))
     # Whoever waits at the gate is not silent meanwhile, however long the replacement takes.
     crew = Crew(2, 2, link_timeout_s=30.0)
@@ -402,7 +441,7 @@ def test_a_worker_that_raised_once_gives_its_cpu_to_its_replacement_which_joins(
 def test_an_objective_that_always_raises_ends_within_the_restart_intensity_without_a_free_cpu() -> (
     None
 ):
-    job = toy_job(4)
+    job = lent_job(4)
     raising = replace(job, objective=Raising(job.shards[3].batch(5)))
     limits = Supervision(worker=Intensity(2, 60.0))
     with occupied(7):
@@ -420,7 +459,7 @@ def test_an_objective_that_always_raises_ends_within_the_restart_intensity_witho
 
 
 def test_workers_that_can_not_start_say_why() -> None:
-    job = toy_job(4)
+    job = lent_job(4)
     broken = replace(job, objective=Fragile(job.objective, _refuse))
     limits = Supervision(worker=Intensity(1, 60.0))
     failed = finish(RayCluster(broken, Crew(1, 1, limits)), STEPS)[-1]
@@ -443,7 +482,7 @@ class Diverging(Attraction):
 
 
 def test_a_gradient_that_is_not_finite_is_told_with_step_shard_and_index() -> None:
-    job = toy_job(4)
+    job = lent_job(4)
     diverging = replace(job, objective=Diverging(job.shards[2].batch(7)))
     with RayCluster(diverging, Crew(2, 2)) as cluster:
         course = Course(cluster, STEPS)
@@ -458,31 +497,41 @@ def test_a_gradient_that_is_not_finite_is_told_with_step_shard_and_index() -> No
 # --- More and fewer workers
 
 
-def test_training_begins_with_what_there_is_and_takes_workers_as_cpus_become_free(
-    tmp_path: Path,
-) -> None:
-    job, opened = toy_job(4), tmp_path / "opened"
-    with occupied(7) as occupant, RayCluster(gated(job, 20, opened), Crew(1, 4)) as cluster:
-        course = Course(cluster, STEPS)
-        course.until(Progress)
+def test_training_begins_with_what_there_is_and_takes_workers_as_cpus_become_free() -> None:
+    """Epoch after epoch, until four workers share the shards."""
+    job, steps_per_epoch, epochs = lent_job(4), 100, 1
+    with occupied(7) as occupant, RayCluster(job, Crew(1, 4)) as cluster:
+        course = Course(cluster, steps_per_epoch)
+        course.until(EpochDone)
         assert len(of_kind(course.messages, Joined)) == 2  # the server and one worker
         ray.kill(occupant)
+        until_s = time.monotonic() + DEADLINE_S
         while sorted(course.shares().values()) != [(0,), (1,), (2,), (3,)]:
-            course.until(DriverMessage, len(course.messages) + 1)
-        opened.touch()
-        course.until(EpochDone)
+            assert time.monotonic() < until_s
+            cluster.run_epoch(RunEpoch(epochs, (epochs + 1) * steps_per_epoch))
+            epochs += 1
+            course.until(EpochDone, epochs)
     assert len(of_kind(course.messages, Joined)) == 5
-    ends_undisturbed(course.messages, job, STEPS)
+    assert of_kind(course.messages, Died) == []
+    ends_undisturbed_epochs(course.messages, job, epochs, steps_per_epoch)
 
 
 def test_training_goes_on_without_a_worker_that_finds_no_place() -> None:
-    job = toy_job(4)
+    job = lent_job(4)
     with occupied(7):
-        messages = finish(RayCluster(job, Crew(2, 2, start_timeout_s=5.0)), STEPS)
+        messages = finish(RayCluster(job, Crew(2, 2, start_timeout_s=6.0)), STEPS)
     (missing,) = of_kind(messages, Missing)
-    assert missing.reason == (
-        "did not start within 5 s; 2 workers ask for 1 CPU each, the cluster has 8;"
-        " see cluster.start_timeout_s"
+    assert re.fullmatch(
+        r"did not start within 6 s; 2 workers ask for 1 CPU each; [0-9.]+ has 8 CPU, 0 free:"
+        r" there is no place, or its start hangs; see cluster\.start_timeout_s",
+        missing.reason,
+    )
+    (unplaced,) = of_kind(messages, Unplaced)  # some seconds before
+    assert unplaced.names == (missing.name,)
+    assert re.fullmatch(
+        r"2 workers ask for 1 CPU each; [0-9.]+ has 8 CPU, 0 free; training waits for 2 workers,"
+        r" or begins with less after 6 s \(cluster\.start_timeout_s\)",
+        unplaced.reason,
     )
     assert len(of_kind(messages, Ready)) == 1
     assert of_kind(messages, Died) == []

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,8 +42,8 @@ def test_the_run_directory_holds_what_it_should(quick: Config, tmp_path: Path) -
     assert joined == ["server", "worker-0", "worker-1"]
     assigned = [e for e in events if e["event"] == "assigned"]
     assert assigned[-1]["shards"] == [4, 5, 6, 7]
-    assert events[-1]["event"] == "snapshot_written"
-    assert events[-1]["file"] == "step-00000088.safetensors"
+    assert [e["event"] for e in events[-2:]] == ["snapshot_written", "ended"]
+    assert events[-2]["file"] == "step-00000088.safetensors"
 
 
 def test_the_result_counts_exactly(quick: Config, tmp_path: Path) -> None:
@@ -58,6 +59,7 @@ def test_the_result_counts_exactly(quick: Config, tmp_path: Path) -> None:
     assert (written["deaths"], written["restarts"], written["repeated_steps"]) == (0, 0, 0)
     assert written["stalls_s"] == []
     assert 0 < written["train_s"] <= written["wall_s"]
+    assert 0 < written["start_s"] <= written["wall_s"] - written["train_s"]
 
 
 def test_the_final_checkpoint_holds_the_final_weights(quick: Config, tmp_path: Path) -> None:
@@ -220,7 +222,7 @@ def test_what_was_done_is_kept_when_training_fails_and_the_way_on_is_named(
         train(config, tmp_path / "run")
     kept = tmp_path / "run" / "checkpoints" / "step-00000044.safetensors"
     assert caught.value.__notes__ == [
-        f"step 44 is kept: {kept}",
+        f"kept: {kept}",
         f"go on with: everstep resume {tmp_path / 'run'}",
     ]
     assert load_checkpoint(kept).epoch == 0
@@ -254,7 +256,8 @@ def test_a_number_that_is_not_finite_is_placed_and_what_was_before_is_kept(
     )
     kept = tmp_path / "run" / "checkpoints" / "step-00000044.safetensors"
     assert caught.value.__notes__ == [
-        f"step 44 is kept: {kept}; resumed from it, the training would diverge again"
+        f"kept: {kept}",
+        "resumed from that, the training would diverge again",
     ]
 
 
@@ -271,3 +274,62 @@ def test_parameters_of_a_result_are_the_caller_s_to_use(quick: Config) -> None:
     result = train(quick)
     outputs = result.network.feedforward(result.parameters, np.zeros((3, 64), "f4"))
     assert outputs.shape == (3, 10)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_the_final_weights_are_the_caller_s_own_also_where_the_actors_shared_theirs() -> None:
+    network = {"sizes": (64, 200, 10)}  # large enough to be lent
+    result = train(Config(network=network, training={"epochs": 1}))
+    before = result.digest
+    np.multiply(result.parameters, 0, out=result.parameters)  # nobody else looks at them
+    assert result.digest == before
+    assert not result.parameters.any()
+
+
+class Refusing:
+    """A shard that raises from a step on, two calls deep."""
+
+    def __init__(self, shard: Any, step: int) -> None:
+        self.shard, self.step = shard, step
+
+    def batch(self, step: int) -> Any:
+        if step >= self.step:
+            self._read()
+        return self.shard.batch(step)
+
+    def _read(self) -> None:
+        raise ValueError("the disk ate the rows")
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_an_exception_in_one_process_is_reported_as_on_ray_and_says_what_is_kept(
+    epochs: int, quick: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `epochs` epochs of 44 steps: with a checkpoint, or without one."""
+    from trainer import job
+
+    def cut(*arguments: Any) -> list[Any]:
+        first, second, *rest = shards_of(*arguments)
+        return [first, Refusing(second, 44 * epochs + 2), *rest]
+
+    shards_of = job.cut
+    monkeypatch.setattr(job, "cut", cut)
+    run = tmp_path / "run"
+    with pytest.raises(ClusterError) as caught:
+        train(quick.with_changes(checkpoints={"every_s": 3600}), run)
+    told, done = str(caught.value).splitlines(), 44 * epochs + 2
+    assert told[0] == (
+        f"training stopped after step {done}: worker-0 failed in step {done + 1}, and in one"
+        " process nobody takes its place; the cause: Traceback (most recent call last):"
+    )
+    assert told[-1] == "ValueError: the disk ate the rows"
+    named = [line.rpartition(" in ")[2] for line in told if line.startswith("  File ")]
+    assert named == ["batch", "_read"]  # none of the machine's own
+    kept = {
+        0: ["no epoch was finished; nothing is kept"],
+        1: [
+            f"kept: {run / 'checkpoints' / 'step-00000044.safetensors'}",
+            f"go on with: everstep resume {run}",
+        ],
+    }
+    assert caught.value.__notes__ == kept[epochs]

@@ -9,6 +9,7 @@ from actors.local_cluster import LocalCluster
 from actors.messages import EpochDone, Snapshot
 from actors.orders import Assigned, Failed, Joined, Ready
 from actors.ray_cluster import RayCluster
+from actors.shared_memory import SHARED_FROM_BYTES
 from actors.supervisor import Crew
 from tests.toys import finish, toy_job, undisturbed
 
@@ -36,6 +37,16 @@ def test_five_ray_workers_for_four_shards_change_nothing(dtype: str) -> None:
     job = toy_job(4, dtype=dtype)
     in_one_process = bytes_after(LocalCluster(job, 1), STEPS)
     assert bytes_after(RayCluster(job, Crew(5, 5)), STEPS) == in_one_process
+
+
+@pytest.mark.parametrize("share_memory", [True, False])
+@pytest.mark.usefixtures("ray_session")
+def test_arrays_that_are_lent_or_sent_change_nothing(share_memory: bool) -> None:
+    job = toy_job(7, size=SHARED_FROM_BYTES)  # two workers send two or three gradients a step
+    assert job.state.parameters.nbytes > SHARED_FROM_BYTES
+    in_one_process = bytes_after(LocalCluster(job, 1), STEPS)
+    cluster = RayCluster(job, Crew(2, 2), share_memory=share_memory)
+    assert bytes_after(cluster, STEPS) == in_one_process
 
 
 def test_an_epoch_boundary_changes_nothing() -> None:

@@ -1,14 +1,18 @@
 """The examples run, and say what they claim to say."""
 
+import json
+import signal
 import struct
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from trainer import Config, load_config, train
+from trainer.reports import Event
 
 
 def test_the_digits_example_is_the_default_written_out(repository: Path) -> None:
@@ -21,6 +25,34 @@ def test_the_digits_example_is_the_default_written_out(repository: Path) -> None
     assert {name: set(keys) for name, keys in written.items()} == {
         name: set(keys) for name, keys in complete.items()
     }
+
+
+def test_the_readme_s_kill_commands_find_the_newest_life_of_a_worker_and_of_the_server(
+    repository: Path, tmp_path: Path
+) -> None:
+    """Stand-ins that wait for the end of their input, and a run that tells of them."""
+    lines = (repository / "README.md").read_text().splitlines()
+    commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ kill ")]
+    assert len(commands) == 2
+    names = ["server", "worker-1", "worker-0", "server.2", "worker-1.2"]
+    living = {name: subprocess.Popen(["cat"], stdin=subprocess.PIPE) for name in names}
+    (tmp_path / "killed").mkdir()
+    with (tmp_path / "killed" / "events.jsonl").open("w") as file:
+        for name, process in living.items():
+            for event in (
+                Event(1.0, 7, "joined", name, {"host": "127.0.0.1", "process_id": process.pid}),
+                Event(2.0, 8, "stalled", "server", {"finished_step": 8, "seconds": 0.1}),
+            ):
+                line = asdict(event)
+                file.write(json.dumps(line | line.pop("details")) + "\n")
+    for command in commands:
+        subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True, timeout=60)
+    statuses = {}
+    for name, process in living.items():
+        process.communicate(timeout=60)
+        statuses[name] = process.returncode
+    assert [name for name, status in statuses.items() if status] == ["server.2", "worker-1.2"]
+    assert {status for status in statuses.values() if status} == {-signal.SIGKILL}
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

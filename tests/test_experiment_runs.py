@@ -1,11 +1,13 @@
 """The processes of an experiment: resumed when the plan killed the driver, failed otherwise."""
 
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from trainer.experiments.runs import log_of, run_to_the_end
+from trainer.stop_signals import Stopped
 
 # Stands in for Python: appends its arguments to a file, then does what the test says for
 # the first call, the second call and so on.
@@ -72,3 +74,29 @@ def test_a_run_that_fails_says_how(
 def test_a_run_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, monkeypatch, "exec tail -f /dev/null")
     assert run(tmp_path, limit_s=0.3) == f"not done after 0 s; see {tmp_path}/run.log"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_stop_is_passed_on_once_and_the_run_may_end_in_order(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run sends it to whoever started it, and then waits for it."""
+    name = number.name.removeprefix("SIG")
+    told = f"trap 'echo {name} >> told; exit 1' {name}"
+    stand_in(tmp_path, monkeypatch, f"{told}; kill -{name} $PPID; while :; do sleep 0.05; done")
+    with pytest.raises(Stopped) as caught:
+        run(tmp_path)
+    assert caught.value.number == number
+    assert (tmp_path / "told").read_text().split() == [name]
+    assert len((tmp_path / "calls").read_text().splitlines()) == 1  # and nothing is resumed
+
+
+def test_a_run_that_does_not_stop_when_told_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.experiments.runs._STOPPING_S", 0.1)
+    deaf = "trap '' INT; echo $$ > id; kill -INT $PPID; exec tail -f /dev/null"
+    stand_in(tmp_path, monkeypatch, deaf)
+    with pytest.raises(Stopped):
+        run(tmp_path)
+    assert not Path(f"/proc/{(tmp_path / 'id').read_text().strip()}").exists()

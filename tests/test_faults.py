@@ -53,7 +53,10 @@ WRONG = [
         "fault 1.kil: unknown key; did you mean kill?",
     ),
     ("fault: []", "fault: unknown key; did you mean faults?"),
-    ("random: {per_minut: 1}", "random.per_minute: missing; it must be set"),
+    (
+        "random: {per_minut: 1}",
+        "random.per_minute: missing; set it to a number above 0 and at most 6000",
+    ),
     ("random: {per_minut: 1}", "random.per_minut: unknown key; did you mean per_minute?"),
     ("sets: []", "sets: unknown key; did you mean set?"),
     (
@@ -71,7 +74,7 @@ WRONG = [
     ),
     (
         "random: {per_minute: 1, kinds: [slow]}",
-        "random.kinds.0: 'slow' is not allowed; allowed: 'kill' or 'pause'",
+        "random.kinds.0: 'slow' is not allowed; must be one of kill, pause",
     ),
     (
         "faults: [{at_step: 1}]",
@@ -103,7 +106,7 @@ WRONG = [
     ("faults: [kill]", "fault 1: 'kill' is not allowed; must be a mapping"),
     (
         "faults: [{slow: server, factor: 1, at_s: 1}]",
-        "fault 1.factor: 1 is not allowed; input should be greater than 1",
+        "fault 1.factor: 1 is not allowed; must be a number above 1 and at most 1000",
     ),
     ("[1]", "must be a mapping of keys, like `faults: ...`"),
     ("faults: [", "line 1: "),

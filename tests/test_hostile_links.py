@@ -18,7 +18,8 @@ import psutil
 import pytest
 import ray
 
-from actors.endpoint import Address, Endpoint
+from actors.addresses import Address
+from actors.endpoint import Endpoint
 from actors.handshake import new_key
 from actors.messages import Assign, Dx, EpochDone, Hello, Refused, RunEpoch, Stop
 from actors.orders import Died, Down, DriverMessage, Failed, Joined, Message

@@ -1,14 +1,10 @@
 """Which Ray is used: a private one unless a cluster is named, in one of three ways."""
 
-import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import psutil
 import pytest
@@ -23,50 +19,13 @@ from tests.command import (
     two_workers,
     wait_for,
 )
-
-
-class Head(NamedTuple):
-    """A Ray cluster of one node that somebody runs on this machine."""
-
-    address: str
-    environment: dict[str, str]  # what its clients need
+from tests.ray_head import Head, ray_head
 
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
-    options = [f"--port={port}", "--num-cpus=4", "--include-dashboard=false"]
-    with subprocess.Popen(
-        [*command, *options, "--disable-usage-stats"],
-        env={**os.environ, **token},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            wait_until_it_listens(port, process)
-            yield Head(f"127.0.0.1:{port}", token)
-        finally:
-            started = psutil.Process(process.pid).children(recursive=True)
-            process.terminate()
-            process.wait(DEADLINE_S)
-            _, left = psutil.wait_procs(started, timeout=20)
-    assert not left
-
-
-def wait_until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None:
-    until_s = time.monotonic() + DEADLINE_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert process.poll() is None
-            assert time.monotonic() < until_s
-            psutil.wait_procs([psutil.Process(process.pid)], timeout=0.2)
-        else:
-            return
+    with ray_head() as started:
+        yield started
 
 
 @pytest.mark.parametrize("way", ["--address", "RAY_ADDRESS", "cluster.address"])
@@ -117,9 +76,23 @@ def test_a_cluster_that_wants_another_token_is_refused_with_one_clear_line(
     head: Head, everstep: Everstep
 ) -> None:
     everstep.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    everstep.environment["RAY_NUM_REDIS_GET_RETRIES"] = "2"  # Ray asks so often; 20 take 20 s
     done = everstep.run("train", *SHORT, "--address", head.address, "--out", "run")
     assert done.returncode == 1
     line = done.stderr.splitlines()[-2]
     assert line.startswith(f"everstep: can not join the Ray cluster at {head.address}: ")
     assert line.endswith("a cluster with token authentication wants RAY_AUTH_MODE=token here too")
     assert not (everstep.directory / "run").exists()
+
+
+def test_who_asks_ray_after_it_was_left_joins_and_starts_none() -> None:
+    program = (
+        "import actors.ray_cluster, ray\n"
+        "try: ray.nodes()\n"
+        "except Exception as error: print(type(error).__name__)\n"
+        "print(ray.is_initialized())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "RaySystemError\nFalse\n"

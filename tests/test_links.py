@@ -100,6 +100,21 @@ def test_nobody_listening_is_a_down(endpoint: Callable[..., Endpoint]) -> None:
     assert f"can not connect to 127.0.0.1:{address[1]}" in down.reason
 
 
+def test_who_hangs_up_before_the_hello_is_a_down(
+    endpoint: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A server that ends with a call in its backlog; the first send fails at once.
+    worker = endpoint()
+    called, caller = socket.socketpair()
+    called.close()
+    monkeypatch.setattr("actors.endpoint.call", lambda *_: caller)
+    worker.connect("server", ("127.0.0.1", 1), hello("worker-0"))
+    (down,) = worker.receive(0.0)
+    assert isinstance(down, Down)
+    assert down.name == "server"
+    assert worker.names() == []
+
+
 def test_an_array_beyond_the_bound_ends_the_link(endpoint: Callable[..., Endpoint]) -> None:
     server, worker = endpoint(bound=100), endpoint()
     worker.connect("server", server.address, hello("worker-0"))
@@ -127,6 +142,24 @@ def test_a_peer_that_accepts_nothing_fills_its_own_queue_and_is_down_after_the_t
     (inbox,) = exchange(server, until=lambda inboxes: bool(inboxes[0]))
     assert inbox == [Down("worker-0", "accepted nothing for 10 s")]
     assert server.names() == ["worker-1"]
+
+
+def test_a_peer_that_accepts_slowly_is_not_down(
+    endpoint: Callable[..., Endpoint], clock: Clock
+) -> None:
+    # Its queue does not run empty for longer than the timeout, but it takes something.
+    server, slow = linked(endpoint)
+    link = slow._named["server"]
+    server.send("worker-0", Weights(1, np.ones(1 << 21, "f4")))  # 8 MiB, sent as bytes
+    received: list[object] = []
+    while not received:
+        clock.now_s += 1.0
+        assert server.receive(0.0) == []  # it is not given up
+        view = link._decoder.view
+        count, _ = link._read_into(view[: 1 << 18])
+        received += link._decoder.advance(count)
+    assert clock.now_s > 100.0 + 20.0  # twice the timeout
+    assert server.names() == ["worker-0"]
 
 
 def test_for_a_stopped_peer_only_the_newest_weights_wait_whatever_the_number_of_steps(
@@ -206,7 +239,7 @@ def test_a_frame_that_was_cut_by_a_failed_send_is_followed_by_nothing(
         def __getattr__(self, name: str) -> object:
             return getattr(connection, name)
 
-        def sendmsg(self, pieces: object) -> int:
+        def sendmsg(self, pieces: object, ancillary: object) -> int:
             raise OSError(105, "No buffer space available")
 
     connection, link.connection = link.connection, Broken()  # type: ignore[assignment]
@@ -223,22 +256,17 @@ def test_without_a_file_descriptor_left_nobody_is_accepted_and_nothing_spins(
     server, worker = linked(endpoint)
     refused: list[int] = []
 
-    class Exhausted:
-        def accept(self) -> None:
-            refused.append(1)
-            raise OSError(24, "Too many open files")
+    def accept(listener: socket.socket) -> None:
+        refused.append(1)
+        raise OSError(24, "Too many open files")
 
-        def __getattr__(self, name: str) -> object:
-            return getattr(listener, name)
-
-    listener, server._listener = server._listener, Exhausted()  # type: ignore[assignment]
-    assert listener is not None
     late = endpoint()
-    late.connect("server", listener.getsockname(), hello("worker-1"))
-    for _ in range(10):
-        server.receive(0.01)
+    late.connect("server", server.address, hello("worker-1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "accept", accept)
+        for _ in range(10):
+            server.receive(0.01)
     assert len(refused) == 1
-    server._listener = listener
     clock.now_s += 1
     (at_server, _) = exchange(server, late, until=lambda inboxes: bool(inboxes[0]))
     assert at_server == [hello("worker-1")]

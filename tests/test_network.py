@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from sklearn.neural_network import MLPClassifier
 
-from trainer.activations import HIDDEN, OUTPUT, Scratch, Sigmoid
+from trainer.activations import HIDDEN, OUTPUT, Sigmoid
 from trainer.errors import ShapeError
-from trainer.layout import spans_of
+from trainer.layout import Workspace, spans_of
 from trainer.losses import LOSSES
 from trainer.network import Network
 from trainer.optimizers import SGD
@@ -167,7 +167,7 @@ def test_sigmoid_has_its_limits_at_extreme_values_without_overflow(dtype):
     z = np.array([[-np.inf, -top, -1e4, 0, 1e4, top, np.inf]], dtype)
     out = np.empty_like(z)
     with np.errstate(over="raise", invalid="raise", divide="raise"):
-        Sigmoid().forward(z, out, Scratch(np.empty_like(z), np.empty((1, 1), dtype)))
+        Sigmoid().forward(z, out, Workspace(1, [7], np.dtype(dtype)).scratches[0])
     assert out[0, 3:].tolist() == [0.5, 1, 1, 1]
     # Below, e^z is no number of the dtype; about the smallest one it has stands for it.
     assert (out[0, :3] >= 0).all()

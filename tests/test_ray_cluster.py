@@ -2,16 +2,21 @@
 
 import os
 import signal
+from dataclasses import replace
+from pkgutil import resolve_name
 from threading import Event
 from typing import Any
 
 import pytest
 import ray
+from ray.util.placement_group import placement_group_table
 
-from actors.cluster import Job
-from actors.messages import EpochDone, RunEpoch
-from actors.orders import Died, Down, DriverMessage, Failed, Joined, Restarting
+from actors.cluster import Heard, Job
+from actors.messages import SERVER, EpochDone, RunEpoch
+from actors.orders import Died, Down, DriverMessage, Failed, Joined, Missing, Restarting
+from actors.placement import Needs, Node
 from actors.ray_cluster import RayCluster
+from actors.ray_places import Places
 from actors.supervisor import Crew, Intensity, Supervision
 from tests.toys import toy_job, undisturbed
 
@@ -120,6 +125,49 @@ def test_an_actor_that_can_not_even_be_created_is_told_as_a_death_with_its_cause
     assert facts[-1].reason.endswith(f"the last cause: {reason}")
 
 
+@pytest.mark.parametrize("overdue", [Missing("worker-1", "late"), Failed("late", is_overdue=True)])
+@pytest.mark.parametrize(
+    ("free", "why"), [(1.0, "its start hangs"), (0.0, "there is no place, or its start hangs")]
+)
+def test_who_does_not_start_where_there_is_room_is_said_to_hang(
+    free: float, why: str, overdue: Missing | Failed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [Node("a", "10.0.0.1", {"CPU": 4.0}, {"CPU": free})]
+    monkeypatch.setattr("actors.ray_places.nodes_there", lambda: there)
+    cluster = RayCluster(toy_job(4), Crew(2, 3))
+    cluster._places = Places(Needs(), 3, private=False)
+    assert cluster._explained(Heard(1.0, overdue)).message == replace(
+        overdue,
+        reason=f"late; 3 workers ask for 1 CPU each; 10.0.0.1 has 4 CPU, {free:g} free: {why};"
+        " see cluster.start_timeout_s",
+    )
+
+
+def test_a_full_private_ray_is_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [Node("a", "10.0.0.1", {"CPU": 2.0}, {})]
+    monkeypatch.setattr("actors.ray_places.nodes_there", lambda: there)
+    places = Places(Needs(), 3, private=True)
+    assert places.unplaced([SERVER, "worker-2"]) == ("worker-2",)
+    assert places.shortage() == "3 workers ask for 1 CPU each; this machine has 2 CPU, 0 free"
+
+
+def test_each_worker_is_given_what_it_asks_for_by_ray_s_own_names() -> None:
+    needs = Needs(2.0, (("GPU", 0.5), ("memory", 1e9), ("fast_disk", 1.0)))
+    places = Places(needs, 1, private=True)
+    resources = {"resources": {"fast_disk": 1.0}}
+    wanted = {"num_cpus": 2.0, "num_gpus": 0.5, "memory": 1e9, **resources}
+    assert places.options("worker-0") == wanted
+    assert places.options("server.2") == {"num_cpus": 0}
+
+
+def test_nothing_stays_reserved_after_the_end() -> None:
+    with RayCluster(toy_job(4), Crew(2, 2)) as cluster:
+        groups = [group.id.hex() for group in cluster._places._groups.values()]
+    assert len(groups) == 3
+    table = placement_group_table()
+    assert {table.get(group, {}).get("state", "REMOVED") for group in groups} == {"REMOVED"}
+
+
 def test_a_signal_reaches_a_living_process_and_no_other() -> None:
     with RayCluster(toy_job(4), Crew(1, 1)) as cluster:
         joined = {}
@@ -132,3 +180,43 @@ def test_a_signal_reaches_a_living_process_and_no_other() -> None:
         while not isinstance((heard := cluster.receive(60.0)) and heard.message, Died):
             assert heard is not None
         assert not cluster.signal("worker-0", signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("holder", "call"),
+    [("actors.ray_cluster.ray", "kill"), ("actors.ray_cluster.Places", "release")],
+)
+def test_whoever_leaves_does_not_wait_for_a_ray_that_never_answers(
+    holder: str, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request to a lost head does not return."""
+    asked, free = Event(), Event()
+    owner = resolve_name(holder)
+    plain = getattr(owner, call)
+
+    def hang(*arguments: Any) -> None:
+        asked.set()
+        assert free.wait(60.0)
+        plain(*arguments)
+
+    try:
+        with RayCluster(toy_job(4), Crew(1, 1)) as cluster:
+            monkeypatch.setattr("actors.ray_cluster._PATIENCE_S", 0.1)
+            monkeypatch.setattr(owner, call, hang)
+        assert asked.wait(60.0)
+    finally:
+        free.set()
+        assert cluster._orders.end(60.0)  # the last order was carried out after all
+
+
+def test_who_did_not_start_is_told_without_the_room_where_ray_never_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = Event()
+    monkeypatch.setattr("actors.ray_cluster._PATIENCE_S", 0.1)
+    cluster = RayCluster(toy_job(4), Crew(2, 3))
+    cluster._places = Places(Needs(), 3, private=False)
+    monkeypatch.setattr(cluster._places, "why_missing", lambda: free.wait(60.0))
+    heard = Heard(1.0, Failed("late", is_overdue=True))
+    assert cluster._explained(heard) == heard
+    free.set()

@@ -95,7 +95,15 @@ def test_the_driver_may_be_killed_again_and_again(everstep: Everstep, undisturbe
     done = everstep.run("resume", "run")
     assert done.returncode == 0, done.stderr
     check_equal(run, undisturbed)
-    assert result_of(run)["resumes"] == 3
+    result = result_of(run)
+    assert (result["resumes"], result["deaths"], result["restarts"]) == (3, 3, 3)
+    deaths = result["recoveries"]
+    assert [(death["name"], death["event"]) for death in deaths] == [("driver", "died")] * 3
+    assert all(death["cause"].startswith("ended without a word") for death in deaths)
+    assert all(0 < death["takeover_s"] < death["restart_s"] for death in deaths)
+    assert {death["stalled_s"] for death in deaths} <= set(result["stalls_s"])
+    assert result["repeated_steps"] == sum(death["repeated_steps"] for death in deaths)
+    assert [death["at_s"] for death in deaths] == sorted(death["at_s"] for death in deaths)
     assert [e["count"] for e in events_of(run) if e["event"] == "resumed"] == [1, 2, 3]
 
 
@@ -151,7 +159,7 @@ def test_a_stopped_training_prints_a_command_that_goes_on_as_it_stands(
     assert stopped == f"everstep: stopped by {name}"
     (path,) = checkpoints_in(run / "checkpoints")
     step = load_checkpoint(path).step
-    assert kept == f"everstep: step {step} is kept: my run/checkpoints/{path.name}"
+    assert kept == f"everstep: kept: my run/checkpoints/{path.name}"
     assert way_on == "everstep: go on with: everstep resume 'my run'"
     program, *arguments = shlex.split(way_on.partition("go on with: ")[2])
     assert program == "everstep"
@@ -162,6 +170,9 @@ def test_a_stopped_training_prints_a_command_that_goes_on_as_it_stands(
     assert (result["epochs"], result["resumed_at_step"]) == (enough, step)
     expected = train(Config(training={"epochs": enough}, cluster={"kind": "local"}))
     assert result["digest"] == expected.digest
+    assert (result["deaths"], result["recoveries"]) == (0, [])  # it was stopped, and did not die
+    ended = [e["reason"] for e in events_of(run) if e["event"] == "ended"]
+    assert ended == [f"stopped by {name}", "done"]
 
 
 def test_a_complete_run_prints_its_result_and_runs_nothing(
@@ -170,8 +181,35 @@ def test_a_complete_run_prints_its_result_and_runs_nothing(
     before = (undisturbed / "result.json").read_bytes()
     done = everstep.run("resume", str(undisturbed))
     assert done.returncode == 0
-    assert done.stderr == f"DIR {undisturbed}: is complete already, nothing was run\n"
+    told = f"DIR {undisturbed}: is complete already, nothing was run; --set training.epochs=N goes"
+    assert done.stderr == f"{told} on to more epochs\n"
     assert result_of(undisturbed)["digest"] in done.stdout
+    assert (undisturbed / "result.json").read_bytes() == before
+    assert not (undisturbed / "run.lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--profile"], "nothing was profiled; leave out --profile,"),
+        (["--faults", "plan.yaml"], "no fault could fire; leave out --faults,"),
+        (
+            ["--faults", "plan.yaml", "--profile"],
+            "no fault could fire and nothing was profiled; leave out --faults and --profile,",
+        ),
+    ],
+)
+def test_a_complete_run_refuses_what_could_have_no_effect_and_stays_as_it_is(
+    options: list[str], told: str, everstep: Everstep, undisturbed: Path
+) -> None:
+    (everstep.directory / "plan.yaml").write_text("faults: [{kill: driver, at_step: 3}]")
+    before = (undisturbed / "result.json").read_bytes()
+    done = everstep.run("resume", str(undisturbed), *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"everstep: DIR {undisturbed}: is complete already, {told} or go on to more epochs with"
+        " --set training.epochs=N\n"
+    )
     assert (undisturbed / "result.json").read_bytes() == before
     assert not (undisturbed / "run.lock").exists()
 
@@ -294,7 +332,9 @@ def test_notices_reach_the_watchers_of_the_python_interface(tmp_path: Path) -> N
     first: Result = train(config, tmp_path / "run")
     heard: list[Report] = []
     again = resume(tmp_path / "run", watchers=[heard.append])
-    assert heard == [Notice(f"DIR {tmp_path / 'run'}: is complete already, nothing was run")]
+    (notice,) = heard
+    assert isinstance(notice, Notice)
+    assert notice.text.startswith(f"DIR {tmp_path / 'run'}: is complete already, nothing was run;")
     assert again.summary == first.summary
     assert again.parameters.tobytes() == first.parameters.tobytes()
 

@@ -13,8 +13,9 @@ import pytest
 from tests.command import LOCAL, LONG, SHORT, Everstep, wait_for
 from trainer.config import Config
 from trainer.errors import RunDirectoryError
+from trainer.lock_holder import LOCK
 from trainer.run_directory import RunDirectory
-from trainer.run_lock import LOCK, RunLock
+from trainer.run_lock import RunLock
 
 
 def test_the_lock_names_its_holder_and_is_gone_when_it_is_released(tmp_path: Path) -> None:
@@ -27,11 +28,56 @@ def test_the_lock_names_its_holder_and_is_gone_when_it_is_released(tmp_path: Pat
         r" (\S+ )?\d\d:\d\d:\d\d; choose another directory$",
     ):
         RunLock(tmp_path, "train", "--out run")
-    with pytest.raises(RunDirectoryError, match=r"^DIR run: process .*; wait until it has ended"):
+    with pytest.raises(
+        RunDirectoryError, match=r"^DIR run: process .*; wait until it has ended"
+    ) as caught:
         RunLock(tmp_path, "resume", "DIR run")
+    way = f"or stop it first: Ctrl-C there, or `kill {os.getpid()}`"
+    assert str(caught.value).endswith(way)
     lock.release()
     assert list(tmp_path.iterdir()) == []
     RunLock(tmp_path, "train", "").release()
+
+
+def test_a_lock_left_behind_tells_how_far_its_holder_was_also_to_the_second_that_asks(
+    tmp_path: Path,
+) -> None:
+    lock = RunLock(tmp_path, "train", "")
+    assert lock.left is None
+    lock.note(1234)
+    lock.note(56)  # shorter: nothing of the line before stays
+    with pytest.raises(RunDirectoryError, match=r"^DIR run: process \d+ on host "):
+        RunLock(tmp_path, "resume", "DIR run")
+    os.close(lock._descriptor)  # as the system does when this process dies
+    for _ in range(2):
+        again = RunLock(tmp_path, "resume", "")
+        assert again.left is not None
+        assert again.left.step == 56
+        again.release()  # it gave no sign of its own: it found a wrong command, say
+    again = RunLock(tmp_path, "resume", "")
+    again.note(60)
+    again.release()
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_a_lock_that_can_not_be_removed_is_let_go_all_the_same_and_locks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    lock = RunLock(tmp_path, "train", "")
+    lock.note(7)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        lock.release()
+    assert (tmp_path / LOCK).exists()
+    again = RunLock(tmp_path, "resume", "")
+    assert again.left is not None
+    assert (again.left.step, again.left.is_last) == (7, True)
+    again.note(8)
+    again.release()
+    assert not (tmp_path / LOCK).exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"pid": "x"}', b"\xff"])

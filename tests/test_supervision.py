@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.messages import Refused, Stall
+from actors.messages import DRIVER, Refused, Stall
 from actors.muster import Muster
 from actors.names import by_number, next_life, slot_of
-from actors.orders import Failed, Restarting
+from actors.orders import Failed, Missing, Restarting, Silent
 from actors.pace import Pace
 from actors.presence import Presence
 from actors.refusals import Refusals
@@ -264,6 +264,24 @@ def test_who_are_silent_at_the_same_time_double_the_limit_once() -> None:
     assert presence.limit_s == 20.0
 
 
+def test_who_did_not_answer_for_most_of_a_stall_is_named_with_it_until_a_step_is_done() -> None:
+    """Two actors, asked once a second; one answers, the other one only at the end."""
+    presence, stall = present("worker-0", "worker-1"), Stall(5, 4.0)
+    for now_s in (101.0, 102.0, 103.0, 104.0):
+        presence.heard("worker-0", now_s)
+    silent = [(DRIVER, Silent("worker-1", 4.0)), (DRIVER, stall)]
+    assert presence.explained([stall], 104.0) == silent
+    presence.heard("worker-1", 104.0)  # awake again
+    assert presence.explained([stall], 104.5) == silent
+    presence.steps_take(1.0)
+    assert presence.explained([Stall(6, 4.0)], 105.0) == [(DRIVER, Stall(6, 4.0))]
+
+
+def test_who_was_heard_at_the_last_asking_but_one_is_not_silent_in_a_short_stall() -> None:
+    presence = present("worker-0")
+    assert presence.explained([Stall(5, 0.5)], 101.5) == [(DRIVER, Stall(5, 0.5))]
+
+
 # --- Who is there: training begins with two workers, whoever is missing is waited for 60 s
 
 
@@ -300,10 +318,12 @@ def test_after_the_beginning_one_worker_is_enough_and_none_is_waited_for() -> No
 def test_training_begins_with_less_and_says_who_is_missing() -> None:
     muster = Muster(3, 60.0)
     muster.begin(100.0)
-    muster.starting |= {"worker-2", "worker-1"}
+    muster.ordered("worker-1", 100.0)
+    muster.ordered("worker-2", 100.0)
     muster.count(True, 1, 110.0)
     assert muster.is_overdue(161.0)
-    assert muster.begin_with_less() == ["worker-1", "worker-2"]
+    told = [(DRIVER, Missing(name, "why")) for name in ("worker-1", "worker-2")]
+    assert muster.begin_with_less("why") == told
     assert not muster.is_overdue(1000.0)
     assert not muster.count(True, 3, 1001.0)  # it begins only once
 
@@ -405,3 +425,31 @@ def test_what_was_told_is_not_told_again() -> None:
     refusals.add("no key")
     assert refusals.report(101.0) == [Refused(1, "no key")]
     assert refusals.report(1000.0) == []
+
+
+@pytest.mark.parametrize(
+    "reason", ["connection closed without a word", "connection broken: Broken pipe"]
+)
+def test_a_connection_that_only_ended_is_not_called_a_stranger_s(reason: str) -> None:
+    refusals = Refusals()
+    refusals.add(reason)
+    (refused,) = refusals.report(101.0)
+    assert refused.reason == (
+        f"ended before it said who it is, perhaps by its actor's death ({reason})"
+    )
+
+
+def test_a_standstill_that_was_told_is_not_told_again_by_the_server() -> None:
+    standstill = moving((1, 100.0), (2, 100.2))
+    (told,) = standstill.moved(3, 105.2)  # the cable held the report back
+    assert told.seconds == pytest.approx(5.0)
+    assert standstill.heard(Stall(4, 5.1), 105.25) == []
+    later = Stall(9, 0.3)
+    assert standstill.heard(later, 106.0) == [later]
+
+
+def test_of_a_standstill_that_goes_on_after_it_was_told_the_rest_is_told() -> None:
+    standstill = moving((1, 100.0), (2, 100.2))
+    assert len(standstill.moved(3, 105.2)) == 1
+    (rest,) = standstill.heard(Stall(4, 8.0), 108.2)
+    assert rest.seconds == pytest.approx(3.0)

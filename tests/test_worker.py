@@ -1,11 +1,13 @@
 """The worker core, a message at a time: given a state, when this comes, then that goes out."""
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 
+from actors.buffers import ArrayPool
 from actors.messages import (
     DRIVER,
     SERVER,
@@ -94,6 +96,43 @@ def test_older_weights_of_a_restored_server_are_computed_again_to_the_same_bits(
     assert isinstance(again, Dx)
     assert again.step == 1
     assert again.gradient.tobytes() == first.gradient.tobytes()
+
+
+class CountingPool(ArrayPool):
+    """Counts what is leased of it."""
+
+    leased = 0
+
+    def take(self, count: int, dtype: Any) -> Vector:
+        self.leased += 1
+        return super().take(count, dtype)
+
+
+def test_only_what_is_sent_is_leased_from_the_pool_of_the_links() -> None:
+    job, pool = toy_job(8), CountingPool()
+    core = Worker(hello("worker-0"), job.objective, 8, job.shards.__getitem__, pool=pool)
+    core.handle(Assign((0, 1, 2, 3, 4, 5)))
+    assert spans(core.handle(weights(1))) == [(1, 0, 4), (1, 4, 6)]
+    assert pool.leased == 2
+
+
+def test_who_has_fewer_shards_keeps_less_memory() -> None:
+    size, shard_count = 1 << 16, 8
+    large = Weights(1, np.zeros(size, "f4"))
+    job = toy_job(shard_count, size=size)
+    core = Worker(hello("worker-0"), job.objective, shard_count, job.shards.__getitem__)
+    core.handle(Assign(tuple(range(shard_count))))
+    core.handle(large)  # whatever else is needed once is there from now on
+    core.handle(Assign(()))
+    tracemalloc.start()
+    try:
+        core.handle(Assign(tuple(range(shard_count))))
+        with_all = tracemalloc.get_traced_memory()[0]
+        core.handle(Assign((0, 1)))
+        with_two = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert with_all - with_two >= 2 * large.parameters.nbytes
 
 
 # --- What is not finite
@@ -253,6 +292,59 @@ def test_links_that_break_at_once_each_time_are_none() -> None:
     assert now_s == 111  # first refused at 100.25 s: at 110.25 s for 10 s, not for more
 
 
+@pytest.mark.parametrize("slept_s", [5.5, 30.0, 3600.0])
+def test_a_worker_that_was_stopped_without_a_link_tries_for_the_rest_of_the_time(
+    slept_s: float,
+) -> None:
+    """Its link breaks, and it is stopped before it can try again, say by SIGSTOP.
+
+    When it wakes up the first try is refused, for the server has died meanwhile and the mail
+    that says so is not read yet: whoever took the sleep for tries would leave at once.
+    """
+    core = worker(link_timeout_s=10.0)
+    core.handle(Tick(100.0))
+    core.handle(ServerAt("10.0.0.9", 5))
+    assert core.handle(Down(SERVER, "connection broken")) == []
+    woken_s = 100.0 + slept_s
+    assert core.handle(Tick(woken_s)) == connect()
+    assert core.handle(Down(SERVER, "nobody listens")) == []
+    core.handle(ServerAt("", 0))
+    assert core.handle(ServerAt("10.0.0.9", 6)) == connect(port=6)
+
+
+def test_a_worker_that_was_stopped_and_still_reaches_nobody_leaves_in_the_end() -> None:
+    """4 s without a link, 30 s asleep: when it has tried for more than 6 s more it leaves."""
+    core = worker(link_timeout_s=10.0)
+    core.handle(Tick(100.0))
+    core.handle(ServerAt("10.0.0.9", 5))
+    core.handle(Down(SERVER, "connection broken"))
+    assert max(tries(core, 100, 104)) == 104.0
+    seen = tries(core, 134, 160)
+    assert set(seen.values()) == {
+        "tries",
+        "left, because it can not reach the server at 10.0.0.9:5: nobody listens",
+    }
+    assert max(seen) == 141.0
+
+
+def test_tries_that_take_their_time_are_no_sleep() -> None:
+    """A host that answers nothing: each try takes a fourth of the timeout, and no longer."""
+    core = worker(link_timeout_s=10.0)
+    core.handle(Tick(100.0))
+    core.handle(ServerAt("10.0.0.9", 5))
+    core.handle(Down(SERVER, "timed out"))
+    now_s = 101.0
+    left: list[Envelope] = []
+    while not left:
+        assert core.handle(Tick(now_s)) == connect()
+        now_s += 2.5
+        assert core.handle(Tick(now_s)) == []  # its answer is not read yet
+        left = core.handle(Down(SERVER, "timed out"))
+        now_s += 0.25
+    assert now_s == 112.0  # refused at 103.5, 106.25, 109.0 and 111.75 s
+    assert isinstance(left[0][1], Leave)
+
+
 def test_a_worker_leaves_when_the_driver_is_down_or_says_so() -> None:
     left = Leave("left, because the driver is down: killed")
     assert worker().handle(Down(DRIVER, "killed")) == [(CLUSTER, left)]
@@ -283,5 +375,5 @@ def test_newest_is_what_came_last_also_when_a_restored_server_is_at_an_older_ste
 
 def test_messages_without_weights_are_kept_as_they_are() -> None:
     received = [Ping(), Assign((1,)), Stop()]
-    assert without_old_weights(iter(received)) == received
-    assert without_old_weights([]) == []
+    assert [*without_old_weights(iter(received))] == received
+    assert [*without_old_weights([])] == []

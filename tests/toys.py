@@ -1,8 +1,9 @@
-"""A toy to train, plain enough to know its gradient by heart, and one that kills its process."""
+"""A toy to train, plain enough to know its gradient by heart, and ones that end their process."""
 
 import os
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from actors.local_cluster import LocalCluster
 from actors.messages import EpochDone, Hello, RunEpoch, Vector
 from actors.objectives import BatchLoss, Shard
 from actors.orders import DriverMessage, Envelope, Failed
+from actors.shared_memory import SHARED_FROM_BYTES
 
 
 class Attraction:
@@ -76,15 +78,35 @@ class Momentum:
         np.subtract(parameters, state_out * parameters.dtype.type(0.1 / sample_count), out=out)
 
 
-class Deadly:
-    """A shard that ends its process by a signal when `step` is computed: once, by the marker."""
+def killed() -> None:
+    """As `kill -9` and the kernel's own hand out of memory do it."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    def __init__(self, shard: Shard, step: int, marker: Path) -> None:
-        self.shard, self.step, self.marker = shard, step, marker
+
+def left_at_once() -> None:
+    """As a crash in native code that ends the process with a status."""
+    os._exit(7)
+
+
+def left() -> None:
+    sys.exit(3)
+
+
+def out_of_memory() -> None:
+    raise MemoryError("no room for a gradient")
+
+
+class Deadly:
+    """A shard that ends its process when `step` is computed: once, by the marker."""
+
+    def __init__(
+        self, shard: Shard, step: int, marker: Path, die: Callable[[], None] = killed
+    ) -> None:
+        self.shard, self.step, self.marker, self.die = shard, step, marker, die
 
     def batch(self, step: int) -> Any:
         if step == self.step and self._first():
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.die()
         return self.shard.batch(step)
 
     def _first(self) -> bool:
@@ -114,6 +136,11 @@ def toy_job(shard_count: int = 4, size: int = 33, rows: int = 3, dtype: str = "f
     optimizer = Momentum()
     state = initial_state(parameters, optimizer.init(parameters))
     return Job(Attraction(), optimizer, shards, state)
+
+
+def lent_job(shard_count: int = 4, rows: int = 3) -> Job:
+    """The same with arrays that are so large that processes of one host lend them."""
+    return toy_job(shard_count, SHARED_FROM_BYTES // 4 + 33, rows)
 
 
 def finish(cluster: Cluster, *until_steps: int) -> list[DriverMessage]:

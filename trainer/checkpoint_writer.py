@@ -6,26 +6,26 @@ What goes wrong is a value to look at, never an exception in the thread: trainin
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from trainer.checkpoints import Checkpoint
+from trainer.storage.place import Place
 
 
 class Written(NamedTuple):
     """A checkpoint that was written, or could not be."""
 
     step: int
-    outcome: Path | Exception
+    outcome: Place | Exception
     seconds: float
 
 
 def written(
-    save: Callable[[Checkpoint], Path], checkpoint: Checkpoint, clock: Callable[[], float]
+    save: Callable[[Checkpoint], Place], checkpoint: Checkpoint, clock: Callable[[], float]
 ) -> Written:
     """Write one, now. Whatever goes wrong is in the outcome."""
     began_s = clock()
-    outcome: Path | Exception
+    outcome: Place | Exception
     try:
         outcome = save(checkpoint)
     except Exception as error:
@@ -37,7 +37,7 @@ class CheckpointWriter:
     """One is written at a time; of those that wait meanwhile, only the newest."""
 
     def __init__(
-        self, save: Callable[[Checkpoint], Path], clock: Callable[[], float] = time.monotonic
+        self, save: Callable[[Checkpoint], Place], clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`save` writes one and may raise; it is called in the thread."""
         self._save, self._clock = save, clock

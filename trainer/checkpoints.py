@@ -18,9 +18,11 @@ import trainer
 from actors.messages import Snapshot
 from trainer.config import Config
 from trainer.datasets import ClassName, Scaler
-from trainer.errors import CheckpointError, ConfigError
+from trainer.errors import CheckpointError, ConfigError, RunDirectoryError
 from trainer.files import FOLDER, checkpoint_name, checkpoints_in, write_atomically
 from trainer.layout import Vector
+from trainer.storage.place import Place, place_of
+from trainer.storage.stored_path import local_copy
 
 _HEADER: Final = "everstep"
 _SEAL: Final = "contents_digest"  # over header and tensors
@@ -60,7 +62,7 @@ def digest(parameters: Vector) -> str:
     return _blake2b(parameters)
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+def save_checkpoint(folder: Place, checkpoint: Checkpoint) -> Place:
     """Write `step-NNNNNNNN.safetensors` into `folder`: whole and synced, or not at all.
 
     Raises:
@@ -98,21 +100,37 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     return path
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Place) -> Checkpoint:
     """Read a checkpoint file, or the newest intact one of a run directory.
 
     Raises:
         CheckpointError: there is none, or its bytes are not those that were written.
+        RunDirectoryError: the store that it is in can not be asked.
     """
-    from safetensors import SafetensorError, safe_open
+    path = place_of(path, "checkpoint")
+    try:
+        return _load(path)
+    except OSError as error:
+        if isinstance(path, Path):
+            raise
+        raise RunDirectoryError(f"checkpoint {path}: {error.strerror}") from None
 
-    path = Path(path)
+
+def _load(path: Place) -> Checkpoint:
     if path.is_dir():
         return newest_intact(path).checkpoint
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path}: no such file")
+    with local_copy(path) as file:
+        return _read(file, path)
+
+
+def _read(local: Path, path: Place) -> Checkpoint:
+    """The checkpoint in a local file; `path` is where it comes from."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(local, framework="numpy") as file:
             metadata = file.metadata() or {}
             text, seal = metadata[_HEADER], metadata[_SEAL]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -132,17 +150,17 @@ class Intact(NamedTuple):
     """The newest checkpoint that can be believed."""
 
     checkpoint: Checkpoint
-    path: Path
-    damaged: dict[Path, str]  # newer ones that can not, and a line about each
+    path: Place
+    damaged: dict[Place, str]  # newer ones that can not, and a line about each
 
 
-def newest_intact(run_directory: Path) -> Intact:
+def newest_intact(run_directory: Place) -> Intact:
     """The newest checkpoint of a run directory whose bytes are those that were written.
 
     Raises:
         CheckpointError: it holds none, or none that is intact; names them.
     """
-    damaged: dict[Path, str] = {}
+    damaged: dict[Place, str] = {}
     for path in reversed(checkpoints_in(run_directory / FOLDER)):
         try:
             return Intact(load_checkpoint(path), path, damaged)

@@ -1,10 +1,12 @@
 """The command `everstep`. Each command imports what it needs when it runs.
 
-Exit status: 0 done; 1 the training failed; 2 the command, the configuration or the data is
-wrong; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+Exit status: 0 done; 1 it failed; 2 the command, the configuration, the data or the place to write
+to is wrong, or what is named is not there; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
+import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from actors.errors import EverstepError
+from actors.side_thread import end_if_a_call_hangs
 from trainer.errors import ConfigError, DataError, RunDirectoryError
 from trainer.stop_signals import stopped_by_signals
+from trainer.words import fitted
 
 app = typer.Typer(
     add_completion=False,
@@ -27,7 +31,7 @@ app = typer.Typer(
 )
 
 RunDirectoryArgument = Annotated[
-    Path, typer.Argument(metavar="DIR", help="The run directory that `train` wrote.")
+    str, typer.Argument(metavar="DIR", help="The run directory that `train` wrote: path or URL.")
 ]
 ConfigArgument = Annotated[
     Path | None,
@@ -42,15 +46,21 @@ AddressOption = Annotated[
     typer.Option(
         metavar="HOST:PORT",
         help="Join this Ray cluster; default: RAY_ADDRESS, else a private Ray on this"
-        " machine. `local`: a private Ray in any case.",
+        " machine. `auto`: the one of this node; `local`: a private Ray in any case.",
     ),
 ]
 FaultsOption = Annotated[
     Path | None,
     typer.Option(metavar="PLAN.yaml", help="What to do to the training on purpose."),
 ]
+ProfileOption = Annotated[
+    bool,
+    typer.Option(
+        "--profile", help="Show where each step's time goes; write DIR/trace.json for Perfetto."
+    ),
+]
 CheckpointOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--checkpoint",
         metavar="NAME",
@@ -64,17 +74,22 @@ def train(
     config: ConfigArgument = None,
     overrides: SetOption = None,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The run directory; default: runs/DATE-TIME."),
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="The run directory: a path, or a URL like s3://BUCKET/NAME; default:"
+            " runs/DATE-TIME.",
+        ),
     ] = None,
     address: AddressOption = None,
     faults: FaultsOption = None,
+    profile: ProfileOption = False,
 ) -> None:
     """Train a network; write a run directory."""
     with _one_line_errors():
         from trainer.train_command import run_training
 
-        run_training(config, overrides or [], out, address, faults)
+        run_training(config, overrides or [], out, address, faults, profile)
 
 
 @app.command()
@@ -83,6 +98,7 @@ def resume(
     overrides: SetOption = None,
     address: AddressOption = None,
     faults: FaultsOption = None,
+    profile: ProfileOption = False,
 ) -> None:
     """Go on with a training that was stopped, to the same final weights.
 
@@ -92,7 +108,7 @@ def resume(
     with _one_line_errors():
         from trainer.resume_command import run_resumption
 
-        run_resumption(directory, overrides or [], address, faults)
+        run_resumption(directory, overrides or [], address, faults, profile)
 
 
 @app.command()
@@ -102,7 +118,7 @@ def experiment(
         int, typer.Option(min=1, max=1000, help="How many trainings under the faults.")
     ] = 1,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="DIR", help="Where to write; default: runs/experiment-DATE-TIME."),
     ] = None,
 ) -> None:
@@ -111,6 +127,18 @@ def experiment(
         from trainer.experiment_command import run_experiment
 
         run_experiment(plan, repeat, out)
+
+
+@app.command()
+def status(
+    directory: RunDirectoryArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show where a training stands, who lives where, and who died; also while it runs."""
+    with _one_line_errors():
+        from trainer.status_command import print_status
+
+        print_status(directory, as_json)
 
 
 @app.command()
@@ -187,7 +215,11 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        end_if_a_call_hangs(end.code if isinstance(end.code, int) else 0)
+        raise
 
 
 @contextmanager
@@ -212,6 +244,7 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _fail(text: str, error: BaseException, status: int) -> NoReturn:
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
     for line in [*text.splitlines(), *getattr(error, "__notes__", [])]:
-        typer.echo(f"everstep: {line}", err=True)
+        typer.echo(fitted(f"everstep: {line}", width), err=True)
     raise typer.Exit(status)

@@ -26,7 +26,9 @@ from trainer.running_config import CheckpointsConfig, ClusterConfig, Supervision
 class NetworkConfig(Section):
     """What `network.Network` takes."""
 
-    sizes: tuple[Annotated[int, Field(gt=0, le=1_000_000)], ...] = (64, 30, 10)
+    sizes: tuple[Annotated[int, Field(gt=0, le=1_000_000)], ...] = Field(
+        default=(64, 30, 10), examples=["sizes: [64, 30, 10]"]
+    )
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
     output: Literal["sigmoid", "softmax", "identity"] = "sigmoid"
     loss: Literal["quadratic", "mean_squared", "cross_entropy"] = "quadratic"
@@ -47,11 +49,13 @@ class NetworkConfig(Section):
 class TrainingConfig(Section):
     """What decides the final weights, together with data and network."""
 
-    epochs: PositiveInt = 30
+    epochs: Annotated[PositiveInt, Field(le=1_000_000_000)] = 30  # its steps fit a message
     batch_size: PositiveInt = 32
     # The most whose assignment to workers fits one message.
     shards: Annotated[PositiveInt, Field(le=16_384)] = 8
     learning_rate: PositiveFloat = 3.0
+    # Optimizer steps of each shard between two messages; more than an epoch has: all of them.
+    local_steps: Annotated[PositiveInt, Field(le=1_000_000_000)] = 1
     dtype: Literal["float32", "float64"] = "float32"
     seed: NonNegativeInt = 0
 
@@ -70,7 +74,7 @@ class Config(Section):
     supervision: SupervisionConfig = SupervisionConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
 
-    def __init__(self, **sections: Any) -> None:
+    def __init__(self, /, **sections: Any) -> None:
         try:
             super().__init__(**sections)
         except ValidationError as error:
@@ -115,8 +119,13 @@ class Config(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def load_config(path: Path | None = None, overrides: list[str] | None = None) -> Config:
+def load_config(
+    path: Path | None = None, overrides: list[str] | None = None, where: str = "--set"
+) -> Config:
     """Read a YAML file, if one is given, and lay `section.key=value` overrides over it.
+
+    Args:
+        where: what the overrides are called in a message.
 
     Raises:
         ConfigError: the file can not be read, or what it says is not allowed.
@@ -125,7 +134,7 @@ def load_config(path: Path | None = None, overrides: list[str] | None = None) ->
 
     sections = {} if path is None else read_yaml(path)
     for override in overrides or []:
-        apply_override(sections, override)
+        apply_override(sections, override, where)
     return Config(**sections)
 
 

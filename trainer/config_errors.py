@@ -1,78 +1,79 @@
 """Validation errors as lines for people: which key, which value, what is allowed.
 
-For the configuration, and for other YAML files that people write (`faults/plan.py`).
+For the configuration, and for other YAML files that people write (`faults/plan.py`). The
+library that checks says only where something is wrong; the words are all ours.
 """
 
+import reprlib
 from collections.abc import Callable
+from datetime import date
 from difflib import get_close_matches
-from types import NoneType
-from typing import Any, TypeAlias, get_args
+from typing import Any, Final
 
-from pydantic import BaseModel, Tag, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-KeyPath: TypeAlias = list[int | str]
+from trainer.allowed import Found, KeyPath, describe, find, keys_of
+
+_MOST_LINES: Final = 10
 
 
 def config_key(path: KeyPath) -> str:
     """`config training.shards`."""
-    return f"config {'.'.join(map(str, path))}"
+    return f"config {dotted(path)}"
+
+
+def dotted(path: KeyPath) -> str:
+    """`training.shards`; what a terminal could not show as it is, is escaped."""
+    return ".".join(part if part.isprintable() else repr(part) for part in map(str, path))
 
 
 def explain(
     error: ValidationError, model: type[BaseModel], name: Callable[[KeyPath], str] = config_key
 ) -> str:
-    """One line a problem; `name` says how a key is called."""
-    return "\n".join(_line(problem, model, name) for problem in error.errors())
+    """One line a problem, and not too many of them; `name` says how a key is called."""
+    problems = error.errors(include_url=False)
+    # A value that no member of a union takes is as many problems as there are members.
+    lines = [*dict.fromkeys(_line(problem, model, name) for problem in problems)]
+    more = len(lines) - _MOST_LINES
+    return "\n".join(lines[:_MOST_LINES] + ([f"... and {more} more problems"] if more > 0 else []))
+
+
+def shown(value: object) -> str:
+    """A value as YAML would have it, cut where it is long."""
+    return _Shown().repr(value)
 
 
 def _line(problem: ErrorDetails, model: type[BaseModel], name: Callable[[KeyPath], str]) -> str:
-    path = list(problem["loc"])
-    for union in (["data"], ["cluster", "workers"]):
-        if path[: len(union)] == union:
-            del path[len(union) : len(union) + 1]  # the union's tag, which pydantic puts in between
-    key = name(path)
-    value, context = problem["input"], problem.get("ctx", {})
+    found = find(model, problem["loc"])
+    key, value = name(found.path), problem["input"]
     match problem["type"]:
         case "value_error":
-            text = str(context["error"])
+            text = str(problem["ctx"]["error"])
             return text if text.startswith("config ") else f"{key}: {text}"
-        case "extra_forbidden":
-            known = _known_keys(model, problem["loc"][:-1])
-            return f"{key}: unknown key; {_nearest(str(path[-1]), known)}"
-        case "missing":
-            return f"{key}: missing; it must be set"
-        case "model_type" | "union_tag_not_found":
-            like = f", like `{path[-1]}: {{}}`" if path and isinstance(path[-1], str) else ""
-            wanted = f"must be a mapping{like}"
-        case "literal_error":
-            wanted = f"allowed: {context['expected']}"
         case "union_tag_invalid":
-            key, value = f"{key}.source", context["tag"]
-            wanted = f"allowed: {context['expected_tags']}"
+            key, value = name([*found.path, "source"]), value["source"]
+            return f"{key}: {shown(value)} is not allowed; allowed: {_tags(problem)}"
+        case "union_tag_not_found":
+            return f"{key}: {shown(value)} is not allowed; must be a mapping{_like(found)}"
+        case "missing":
+            return f"{key}: missing; {_must_be(found, 'set it to')}"
+        case _ if found.place is None:
+            return f"{key}: unknown key; {_nearest(str(found.path[-1]), keys_of(found.section))}"
         case _:
-            wanted = _lower_first(problem["msg"])
-    return f"{key}: {value!r} is not allowed; {wanted}"
+            return f"{key}: {shown(value)} is not allowed; {_must_be(found, 'must be')}"
 
 
-def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """The keys that the section at `path` has; a union tag in the path chooses the member."""
-    current: Any = model
-    for part in path:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            current = _without_null(current.model_fields[str(part)].annotation)
-        elif isinstance(part, int):
-            current = get_args(current)[0]
-        else:
-            members = (get_args(member) for member in get_args(current) if get_args(member))
-            current = next(member[0] for member in members if Tag(part) in member)
-    return [field.alias or name for name, field in current.model_fields.items()]
+def _must_be(found: Found, begin: str) -> str:
+    return f"{begin} {describe(found.place)}" if found.place else begin
 
 
-def _without_null(annotation: Any) -> Any:
-    """`Section` for `Section | None`."""
-    members = [member for member in get_args(annotation) if member is not NoneType]
-    return members[0] if len(members) == 1 and NoneType in get_args(annotation) else annotation
+def _like(found: Found) -> str:
+    return f", like `{found.path[-1]}: {{}}`" if found.path else ""
+
+
+def _tags(problem: ErrorDetails) -> str:
+    return str(problem["ctx"]["expected_tags"]).replace("'", "")
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -82,5 +83,14 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"allowed: {', '.join(known)}"
 
 
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
+class _Shown(reprlib.Repr):
+    """Python's short representation, but for what YAML writes in another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 80, 80
+
+    def repr1(self, x: Any, level: int) -> str:
+        if x is None or isinstance(x, bool):
+            return {None: "null", True: "true", False: "false"}[x]
+        return str(x) if isinstance(x, date) else super().repr1(x, level)

@@ -1,11 +1,11 @@
 """A configuration's text: a YAML file, and `section.key=value` from the command line."""
 
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from trainer.errors import ConfigError
+from trainer.storage.place import Place
 
 
 class _Loader(yaml.SafeLoader):
@@ -27,7 +27,7 @@ class _Loader(yaml.SafeLoader):
             raise _problem(str(error), node) from None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Place) -> dict[str, Any]:
     """The sections of a configuration file.
 
     Raises:
@@ -38,7 +38,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {name: {} if section is None else section for name, section in loaded.items()}
 
 
-def read_mapping(path: Path, where: str, of: str) -> dict[str, Any]:
+def read_mapping(path: Place, where: str, of: str) -> dict[str, Any]:
     """A YAML file that holds a mapping; `where` and `of` stand in the messages.
 
     Raises:
@@ -49,7 +49,9 @@ def read_mapping(path: Path, where: str, of: str) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{where}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{where}: is not UTF-8 text") from None
+        raise ConfigError(f"{where}: is not UTF-8 text; give a YAML file") from None
+    except ValueError:  # a zero byte in the name
+        raise ConfigError(f"{where}: is no file's name") from None
     loaded = _parse(text, where)
     if loaded is None:
         return {}
@@ -58,20 +60,20 @@ def read_mapping(path: Path, where: str, of: str) -> dict[str, Any]:
     return loaded
 
 
-def apply_override(sections: dict[str, Any], override: str) -> None:
+def apply_override(sections: dict[str, Any], override: str, where: str = "--set") -> None:
     """Lay one `section.key=value` over `sections`, in place; the value is read as YAML.
 
     Raises:
-        ConfigError: it does not have that form.
+        ConfigError: it does not have that form; `where` it stands begins the message.
     """
-    path, value = split_override(override)
+    path, value = split_override(override, where)
     section, keys = path[0], path[1:]
     inner = sections.setdefault(section, {})
     if isinstance(inner, dict):  # anything else is refused by `Config`
         sections[section] = _laid_over(inner, keys, value)
 
 
-def split_override(override: str) -> tuple[list[str], Any]:
+def split_override(override: str, where: str = "--set") -> tuple[list[str], Any]:
     """The path of a `section.key=value`, and its value.
 
     Raises:
@@ -80,8 +82,8 @@ def split_override(override: str) -> tuple[list[str], Any]:
     name, equals, text = override.partition("=")
     path = name.strip().split(".")
     if not equals or len(path) < 2 or not all(path):  # noqa: PLR2004 - section and key
-        raise ConfigError(f"--set {override}: must be section.key=value, like training.epochs=10")
-    return path, _parse(text, f"--set {override}")
+        raise ConfigError(f"{where} {override}: must be section.key=value, like training.epochs=10")
+    return path, _parse(text, f"{where} {override}")
 
 
 def _laid_over(inner: Any, keys: list[str], value: Any) -> Any:
@@ -97,6 +99,8 @@ def _parse(text: str, where: str) -> Any:
         return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: {_describe(error)}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: is nested too deeply") from None
 
 
 def _problem(text: str, node: yaml.Node) -> yaml.YAMLError:

@@ -19,10 +19,10 @@ from trainer.datasets import Dataset
 from trainer.divergence import diverged, epoch_diverged
 from trainer.keeper import Keeper, is_finite
 from trainer.layout import spans_of
+from trainer.local_steps import rounds_of
 from trainer.network import Network
 from trainer.reports import EpochReport, InEpoch, Started
 from trainer.run_directory import RunDirectory
-from trainer.shards import steps_per_epoch
 from trainer.stop_signals import StopSignals
 
 _FRESH_S: Final = 2.0  # how long a stopped training waits for the newest state
@@ -52,11 +52,8 @@ class Course:
         self._config, self._network, self._dataset = config, network, dataset
         self._data_digest = data_digest
         self._chronicle = chronicle
-        training = config.training
-        self._steps_per_epoch = steps_per_epoch(
-            len(dataset.train_inputs), training.shards, training.batch_size
-        )
-        self._epochs = training.epochs
+        self._steps_per_epoch = rounds_of(config.training, len(dataset.train_inputs)).per_epoch
+        self._epochs = config.training.epochs
         self._start = start
         self._epoch = start.epoch if start else 0
         # Over the epochs before each one; a state says which one it is in.
@@ -64,6 +61,7 @@ class Course:
         self._samples_elsewhere = start.sample_count if start else 0  # of this epoch
         self._last: Finished | None = None
         self.started_s = self._epoch_began_s = self.ended_s = time.monotonic()
+        self.evaluation_s = 0.0
         self.keeper = Keeper(
             config.checkpoints, directory, self._checkpoint, chronicle.tell, self.started_s
         )
@@ -129,9 +127,9 @@ class Course:
                 self.keeper.server_joined(at_s)
             case NotFinite():
                 spans = spans_of(self._config.network.sizes)
-                raise diverged(message, spans, self._config.training.learning_rate)
-            case Failed(reason):
-                step = self._chronicle.step
+                raise diverged(message, spans, self._config.training)
+            case Failed(reason, step=known):
+                step = max(known, self._chronicle.step)
                 raise ClusterError(f"training stopped after step {step}: {reason}")
 
     def _hold_a_fresh_state(self, cluster: Cluster) -> None:
@@ -156,8 +154,7 @@ class Course:
         if done.epoch != self._epoch:
             return  # said again by a server that was restored
         if not is_finite(done):
-            rate = self._config.training.learning_rate
-            raise epoch_diverged(done, self._steps_per_epoch, rate)
+            raise epoch_diverged(done, self._steps_per_epoch, self._config.training)
         self.ended_s = time.monotonic()
         seconds, self._epoch_began_s = self.ended_s - self._epoch_began_s, self.ended_s
         if done.epoch + 1 < self._epochs:
@@ -169,7 +166,9 @@ class Course:
     def _close_epoch(self, done: EpochDone, seconds: float) -> Finished:
         self._epoch = done.epoch + 1
         self._samples_before[self._epoch] = self._samples_before[done.epoch] + done.sample_count
+        began_s = time.monotonic()
         self._last = Finished(done, self._evaluate(done, seconds))
+        self.evaluation_s += time.monotonic() - began_s
         self._samples_elsewhere = 0
         return self._last
 
@@ -186,7 +185,8 @@ class Course:
             accuracy=evaluation.accuracy,
             seconds=seconds,
             samples_per_second=self._rate(done.sample_count, seconds),
-            workers=len(self._chronicle.workers),
+            workers=len(self._chronicle.roster.workers),
+            nodes=len(self._chronicle.roster.nodes),
         )
 
     def _in_epoch(self, progress: Progress, at_s: float) -> None:
@@ -196,7 +196,8 @@ class Course:
                 progress.step,
                 progress.loss_sum / progress.sample_count,
                 self._rate(progress.sample_count, at_s - self._epoch_began_s),
-                len(self._chronicle.workers),
+                len(self._chronicle.roster.workers),
+                len(self._chronicle.roster.nodes),
             )
         )
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -13,12 +14,31 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 
 class Section(BaseModel):
     """A part of the configuration: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: object) -> object:
+        """No key takes one, and Python would take `yes` for 1."""
+        items = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, bool) for item in items):
+            raise PydanticCustomError("truth_value", "")
+        return value
+
+
+def _nameable(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError(f"{str(path)!r} is not allowed; no file's name has a zero byte in it")
+    return path
+
+
+FilePath = Annotated[Path, AfterValidator(_nameable)]
 
 
 class _Source(Section):
@@ -29,7 +49,7 @@ class _Source(Section):
     # One range for each feature, or one for the whole table (images: all pixels alike).
     statistics: Literal["feature", "table"] = "feature"
     # The classes in the order of the outputs; null: those of the training rows, sorted.
-    classes: tuple[int | str, ...] | None = None
+    classes: tuple[int | str, ...] | None = Field(default=None, examples=["classes: [cat, dog]"])
     # Without a test set of its own, this share of the rows is held out.
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     split_seed: NonNegativeInt = 0
@@ -55,10 +75,10 @@ class IdxSource(_Source):
     """Images and labels as IDX files, MNIST's format, plain or gzipped."""
 
     source: Literal["idx"]
-    train_images: Path
-    train_labels: Path
-    test_images: Path | None = None
-    test_labels: Path | None = None
+    train_images: FilePath
+    train_labels: FilePath
+    test_images: FilePath | None = None
+    test_labels: FilePath | None = None
     statistics: Literal["feature", "table"] = "table"
 
     @model_validator(mode="after")
@@ -71,7 +91,7 @@ class NpzSource(_Source):
     """Arrays of one NumPy .npz file, by name."""
 
     source: Literal["npz"]
-    path: Path
+    path: FilePath
     features: str = "x"
     labels: str = "y"
     test_features: str | None = None
@@ -87,8 +107,8 @@ class CsvSource(_Source):
     """Tables with a header line; one column holds the label, all others are numbers."""
 
     source: Literal["csv"]
-    train: Path
-    test: Path | None = None
+    train: FilePath
+    test: FilePath | None = None
     label: str
 
 

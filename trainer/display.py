@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from actors.names import slot_of
 from trainer.reports import (
     CheckpointFailed,
     EpochReport,
@@ -22,9 +23,13 @@ from trainer.reports import (
     Started,
 )
 from trainer.result import Result, Summary
+from trainer.roster import Roster
+from trainer.words import counted, listed
 
 _BAR_WIDTHS: Final = (4, 20)
+_GAP: Final = 1  # between bar and line
 _WORTH_TELLING_S: Final = 0.5
+_LABEL_WIDTH: Final = 10
 
 
 class Display:
@@ -35,6 +40,7 @@ class Display:
         self._epochs = 0
         self._started: Started | None = None
         self._last: EpochReport | None = None
+        self._roster = Roster()
         self._live = Live(Text("starting the actors ..."), console=console, transient=True)
 
     def __enter__(self) -> Self:
@@ -62,8 +68,7 @@ class Display:
             case InEpoch():
                 self._show(report)
             case Event():
-                if text := _event_line(report):
-                    self._say(f"step {report.step}: {text}")
+                self._tell(report)
             case CheckpointFailed(reason, _, again):
                 if not again:
                     self._say(f"{reason}; training goes on")
@@ -72,15 +77,28 @@ class Display:
             case _:
                 pass
 
+    def _tell(self, event: Event) -> None:
+        where = self._where(event.worker)  # before it is known to be dead
+        self._roster.read({"event": event.event, "worker": event.worker, **event.details})
+        if text := _event_line(event, where or self._where(event.worker)):
+            self._say(f"step {event.step}: {text}")
+
+    def _where(self, name: str) -> str:
+        """On one node nobody asks."""
+        member = self._roster.living.get(name)
+        return f" on {member.host}" if member and len(self._roster.nodes) > 1 else ""
+
     def _say(self, text: str) -> None:
-        self._console.print(Text(text, style="yellow"), soft_wrap=True)
+        # A terminal's own wrapping breaks words; what goes elsewhere stays one line.
+        whole = not self._console.is_terminal
+        self._console.print(Text(text, style="yellow"), soft_wrap=whole)
 
     def _show(self, report: EpochReport | InEpoch) -> None:
         if not self._console.is_terminal:
             return
-        line = _line(report, self._epochs, self._last)
-        room = self._console.width - len(line) - 2
-        row = Table.grid(padding=(0, 1))
+        line = _line(report, self._epochs, self._last, self._console.width)
+        room = self._console.width - len(line) - _GAP - len("^C")
+        row = Table.grid(padding=(0, _GAP))
         if self._started and room >= _BAR_WIDTHS[0]:
             steps = self._epochs * self._started.steps_per_epoch
             row.add_row(ProgressBar(steps, report.step, min(room, _BAR_WIDTHS[1])), line)
@@ -89,46 +107,64 @@ class Display:
         self._live.update(row)
 
 
-def _line(report: EpochReport | InEpoch, epochs: int, last: EpochReport | None) -> Text:
+def _line(
+    report: EpochReport | InEpoch, epochs: int, last: EpochReport | None, width: int = 0
+) -> Text:
+    """In one line; `width`: of a terminal, where the nodes have to go if it has no room."""
     accuracy = f"accuracy {last.accuracy:.3f}  " if last else ""
-    workers = _counted(report.workers, "worker")
-    return Text(
+    line = (
         f"epoch {report.epoch:>{len(str(epochs))}}/{epochs}  loss {report.loss:.4f}  "
-        f"{accuracy}{report.samples_per_second:,.0f} samples/s  {workers}",
-        no_wrap=True,
-        overflow="ellipsis",
+        f"{accuracy}{report.samples_per_second:,.0f} samples/s  {counted(report.workers, 'worker')}"
     )
+    nodes = f", {counted(report.nodes, 'node')}" if report.nodes > 1 else ""
+    if not width or len(line + nodes) <= width:
+        line += nodes
+    return Text(line, no_wrap=True, overflow="ellipsis")
 
 
-def _event_line(event: Event) -> str | None:
-    """What a person should know at once of an event; None: it can wait for events.jsonl."""
+def _event_line(event: Event, where: str = "") -> str | None:
+    """What a person should know at once of an event; None: it can wait for events.jsonl.
+
+    Args:
+        where: the actor's node, if there are several.
+    """
     name, details = event.worker, event.details
     match event.event:
         case "died":
-            return f"{name} died: {str(details['reason']).splitlines()[-1]}"
+            return f"{name}{where} died: {str(details['reason']).splitlines()[-1]}"
+        case "joined" if where and name != slot_of(name):
+            return f"{name} takes its place{where}"
         case "missing":
             return f"{name} {details['reason']}; it may join later"
+        case "unplaced":
+            return f"no place for {', '.join(details['workers'])}: {details['reason']}"
+        case "unlike":
+            return (
+                f"{details['host']} rounds otherwise than {details['other_host']}, so the final"
+                f" weights may be other bytes: {'; '.join(details['differences'])};"
+                " see docs/determinism.md"
+            )
         case "restarting":
             count, limit, period_s = (
                 details[key] for key in ("restart_count", "max_restarts", "period_s")
             )
-            return f"{name} starts in its place: restart {count} of {limit} in {period_s:g} s"
+            restart = f"restart {count} of {limit} in {period_s:g} s"
+            return f"{name} is asked for in its place: {restart}"
         case "suspected":
             return f"{name} is late; others compute its part too"
         case "stalled" if details["seconds"] >= _WORTH_TELLING_S:
-            return f"no step was finished for {details['seconds']:.1f} s"
+            cause = f": {details['cause']}" if details.get("cause") else ""
+            return f"no step was finished for {details['seconds']:.1f} s{cause}"
         case "repeated":
-            return f"{_counted(details['step_count'], 'step')} run again"
+            return f"{counted(details['step_count'], 'step')} run again"
         case "refused":
-            return f"{_counted(details['count'], 'connection')} refused: {details['reason']}"
+            return f"{counted(details['count'], 'connection')} refused: {details['reason']}"
         case "resumed":
-            return f"going on from {details['file'] or 'the beginning'}"
+            if details["file"]:
+                return "going on from its checkpoint"
+            return "no checkpoint was kept, the training begins anew"
         case _:
             return None
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def show_summary(console: Console, result: Result) -> None:
@@ -136,29 +172,47 @@ def show_summary(console: Console, result: Result) -> None:
     summary = result.summary
     again = f", {summary.repeated_steps:,} run again" if summary.repeated_steps else ""
     resumed = f", resumed at step {summary.resumed_at_step:,}" if summary.resumes else ""
-    for label, text in (
+    rows = (
         ("accuracy", f"{summary.accuracy:.4f} on the test set"),
         ("loss", f"{summary.loss:.4f} in training, {summary.test_loss:.4f} on the test set"),
-        ("steps", f"{summary.steps:,} in {_counted(summary.epochs, 'epoch')}{again}{resumed}"),
+        ("steps", f"{summary.steps:,} in {counted(summary.epochs, 'epoch')}{again}{resumed}"),
+        ("local", _local(summary)),
         ("samples", f"{summary.samples_applied:,}{_rate(summary)}"),
         ("workers", f"{summary.workers}, {_troubles(summary)}"),
+        ("nodes", _nodes(summary, console.width - _LABEL_WIDTH)),
+        ("start", f"{summary.start_s:.1f} s to the first step"),
         ("time", f"{summary.train_s:.1f} s of training, {summary.wall_s:.1f} s in all"),
         ("digest", summary.digest),
         ("run", str(result.directory) if result.directory else "not kept"),
-    ):
-        console.print(Text(f"{label:<10}", style="bold").append(text, style="not bold"))
+    )
+    for label, text in rows:
+        if text:
+            line = Text(f"{label:<{_LABEL_WIDTH}}", style="bold")
+            console.print(line.append(text, style="not bold"))
+
+
+def _local(summary: Summary) -> str:
+    """What a step is, where it is more than one; else nothing."""
+    if summary.local_steps == 1:
+        return ""
+    return f"up to {summary.local_steps:,} optimizer steps of each shard in a step"
 
 
 def _rate(summary: Summary) -> str:
-    """Of the steps that this process ran; every step has as many samples."""
-    share = (summary.steps - summary.resumed_at_step) / summary.steps
+    """Of the samples that this process applied."""
     if summary.train_s <= 0:
         return ""
-    return f", {summary.samples_applied * share / summary.train_s:,.0f} a second"
+    sample_count = summary.samples_applied - summary.resumed_at_sample
+    return f", {sample_count / summary.train_s:,.0f} a second"
+
+
+def _nodes(summary: Summary, width: int) -> str:
+    """Which ones, if they were several; as many as there is room for."""
+    return listed(summary.nodes, width) if len(summary.nodes) > 1 else ""
 
 
 def _troubles(summary: Summary) -> str:
     if not summary.deaths:
         return "none died"
-    restarts = f", {_counted(summary.restarts, 'restart')}" if summary.restarts else ""
+    restarts = f", {counted(summary.restarts, 'restart')}" if summary.restarts else ""
     return f"{summary.deaths} died{restarts}"

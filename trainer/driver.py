@@ -6,67 +6,74 @@ Read `course.py` for what happens in between, `resuming.py` for how one goes on.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from actors.cluster import Cluster, one_blas_thread
-from trainer.checkpoints import digest
 from trainer.chronicle import Chronicle
+from trainer.cluster_address import check_environment
 from trainer.config import Config
 from trainer.course import Course, Finished
 from trainer.datasets import data_digest, load_dataset
-from trainer.errors import DivergedError
+from trainer.early_end import tell_what_is_kept
 from trainer.faults.faulty_cluster import FaultyCluster
-from trainer.faults.log import FaultRecord
+from trainer.faults.log import FaultRecord, with_the_rest
 from trainer.faults.plan import Plan
 from trainer.faults.planned import check_plan
 from trainer.job import build_cluster, build_job, build_network
 from trainer.keeper import Kept
-from trainer.reports import Notice, Watcher
-from trainer.result import Result, Summary
-from trainer.resuming import Beginning, begin_again, completed
-from trainer.run_directory import EVENTS, RunDirectory, resume_command
+from trainer.reports import Faulted, Notice, Watcher
+from trainer.result import Result
+from trainer.resuming import Beginning, begin_again, completed, refuse_idle_options
+from trainer.run_directory import RunDirectory
+from trainer.storage.place import Place, place_of
+from trainer.summing_up import summed_up
+from trainer.timekeeping import Timekeeper
 
 
 def train(
     config: Config | None = None,
-    out: str | Path | None = None,
+    out: str | Place | None = None,
     watchers: Sequence[Watcher] = (),
     faults: Plan | None = None,
+    profile: bool = False,
 ) -> Result:
     """Train as configured and return the final weights.
 
     Args:
         config: the defaults train the handwritten digits on a private Ray.
-        out: the run directory to create; None writes nothing.
+        out: the run directory to create, a path or an fsspec URL; None writes nothing.
         watchers: called with every `reports.Report`, in the caller's thread.
         faults: what is done to the training on purpose; needs `out`.
+        profile: measure where each step's time goes: `Result.profile`, `out`/trace.json.
 
     Raises:
-        ConfigError: the configured cluster can not suffer these faults.
+        ConfigError: the configured cluster can not suffer these faults, or RAY_ADDRESS is none.
         DataError, RunDirectoryError: before anything is started.
         ClusterError, DivergedError: training could not go on; a note names what is kept.
         CheckpointError, RunWriteError: it is done, but its final state could not be written.
     """
     config = config or Config()
     began_s = time.monotonic()
+    check_environment(config)
     if faults is not None:
         check_plan(faults, config)
+    place = place_of(out, "--out") if out is not None else None
     with _one_way_to_count():
         dataset = load_dataset(config)
-        hashed = data_digest(dataset) if out is not None else ""
-        directory = RunDirectory.create(Path(out), config) if out is not None else None
+        hashed = data_digest(dataset) if place is not None else ""
+        directory = RunDirectory.create(place, config) if place is not None else None
         beginning = Beginning(config, dataset, hashed)
-        return _Training(beginning, directory, watchers, began_s, faults).result()
+        return _Training(beginning, directory, watchers, began_s, faults, profile).result()
 
 
 def resume(
-    directory: str | Path,
+    directory: str | Place,
     overrides: Sequence[str] = (),
     watchers: Sequence[Watcher] = (),
     faults: Plan | None = None,
+    profile: bool = False,
 ) -> Result:
     """Go on with a training from its newest intact checkpoint, to the same final weights.
 
@@ -81,18 +88,24 @@ def resume(
     """
     began_s = time.monotonic()
     with _one_way_to_count():
-        run = RunDirectory.reopen(Path(directory))
+        run = RunDirectory.reopen(place_of(directory))
         try:
             beginning = begin_again(run, overrides)
             for line in beginning.complaints:
                 _tell(watchers, line)
             if (result := completed(run, beginning)) is not None:
-                _tell(watchers, f"DIR {directory}: is complete already, nothing was run")
+                refuse_idle_options(run, faults is not None, profile)
+                _tell(
+                    watchers,
+                    f"DIR {directory}: is complete already, nothing was run;"
+                    " --set training.epochs=N goes on to more epochs",
+                )
                 return result
+            check_environment(beginning.config)
             if faults is not None:
                 check_plan(faults, beginning.config)
             beginning.prepare(run)
-            return _Training(beginning, run, watchers, began_s, faults).result()
+            return _Training(beginning, run, watchers, began_s, faults, profile).result()
         finally:
             run.release()
 
@@ -119,8 +132,9 @@ class _Training:
         watchers: Sequence[Watcher],
         began_s: float,
         faults: Plan | None,
+        profile: bool,
     ) -> None:
-        self._faults = faults
+        self._faults, self._profile = faults, profile
         self._beginning, self._directory = beginning, directory
         config, start = beginning.config, beginning.checkpoint
         self._network = build_network(config)
@@ -136,13 +150,19 @@ class _Training:
             self._chronicle,
             start,
         )
+        self._timekeeper = Timekeeper(config, self._chronicle, directory, profile)
+        self._faulty: FaultyCluster | None = None
         if beginning.path is not None:
             self._course.keeper.kept = Kept(step, beginning.path)
 
     def result(self) -> Result:
-        """Run it. Whatever stops it says what is kept."""
+        """Run it. Whatever stops it says what is kept, and which faults were done to it."""
         try:
-            return self._finish(self._run())
+            try:
+                last = self._run()
+            finally:
+                self._tell_of_faults()
+            return self._finish(last)
         except BaseException as error:
             self._abandon(error)
             raise
@@ -152,76 +172,65 @@ class _Training:
         config, start = beginning.config, beginning.checkpoint
         if beginning.resumes:
             file = beginning.path.name if beginning.path else None
-            self._chronicle.event("resumed", "driver", file=file, count=beginning.resumes)
+            self._chronicle.resume(beginning.before, file, beginning.resumes)
         last = self._course.skip_what_is_done(beginning.reported_epochs)
         if last is not None:
             return last
         job = build_job(config, self._network, beginning.dataset, start.state if start else None)
-        with self._faulty(build_cluster(config, job), job.state.step) as cluster:
-            return self._course.run(cluster)
+        name = self._directory.name if self._directory else job.name
+        job = replace(job, profile=self._profile, name=name)
+        try:
+            with (
+                self._with_faults(build_cluster(config, job), job.state.step) as cluster,
+                self._timekeeper.over(cluster),
+            ):
+                return self._course.run(cluster)
+        finally:
+            self._timekeeper.finish()
 
-    def _faulty(self, cluster: Cluster, step: int) -> Cluster:
+    def _with_faults(self, cluster: Cluster, step: int) -> Cluster:
         if self._faults is None or self._directory is None:
             return cluster
-        return FaultyCluster(cluster, self._faults, self._directory.path, step, self._fault)
+        folder = self._directory.path
+        self._faulty = FaultyCluster(cluster, self._faults, folder, step, self._fault)
+        return self._faulty
 
     def _fault(self, at_s: float, record: FaultRecord) -> None:
         """In the thread that fires faults."""
+        cause = None if record.kind == "kill" else f"fault {record.number} ({record.fault})"
         for hit in record.hits:
-            self._chronicle.recoveries.fault(hit.name, at_s)
+            self._chronicle.recoveries.fault(hit.name, at_s, cause)
+
+    def _tell_of_faults(self) -> None:
+        """Fired or not fired: of every planned fault, however the training ends."""
+        if self._faults is not None:
+            records = self._faulty.records if self._faulty else ()
+            self._chronicle.tell(Faulted(self._faults, with_the_rest(records, self._faults)))
 
     def _finish(self, last: Finished) -> Result:
         """All epochs are done: write down and return what came out."""
-        done, report = last
-        course, told = self._course, self._chronicle.recoveries
-        start = self._beginning.checkpoint
-        summary = Summary(
-            digest=digest(done.parameters),
-            accuracy=report.accuracy,
-            loss=report.loss,
-            test_loss=report.test_loss,
-            epochs=report.epoch,
-            steps=done.step,
-            samples_applied=course.sample_count,
-            train_s=course.ended_s - course.started_s,
-            wall_s=time.monotonic() - self._chronicle.began_s,
-            workers=self._chronicle.most_workers,
-            deaths=told.deaths,
-            restarts=told.restarts,
-            suspicions=told.suspicions,
-            refused_connections=told.refused_connections,
-            repeated_steps=told.repeated_steps,
-            stalls_s=told.stalls_s,
-            recoveries=told.since(self._chronicle.began_s),
-            resumes=self._beginning.resumes,
-            resumed_at_step=start.step if start else 0,
-        )
+        self._chronicle.end("done")
+        course = self._course
+        summary = summed_up(self._beginning, course, self._chronicle, last)
+        self._timekeeper.note(summary, course.evaluation_s)
         if self._directory is not None:
             self._directory.finish(asdict(summary))
         path = self._directory.path if self._directory else None
-        return Result(summary, self._network, done.parameters, path)
+        return Result(
+            summary, self._network, last.done.parameters.copy(), path, self._timekeeper.profile
+        )
 
     def _abandon(self, error: BaseException) -> None:
         """Training ends early: say what is kept, and leave no empty run behind."""
         if (directory := self._directory) is None:
             return
-        keeper = self._course.keeper
         try:
-            if keeper.kept and isinstance(error, DivergedError):
-                error.add_note(
-                    f"step {keeper.kept.step} is kept: {keeper.kept.path}; resumed from it, the"
-                    " training would diverge again"
-                )
-            elif keeper.kept:
-                error.add_note(f"step {keeper.kept.step} is kept: {keeper.kept.path}")
-                error.add_note(f"go on with: {resume_command(directory.path)}")
-            elif keeper.failure:
-                error.add_note(f"nothing could be kept: {keeper.failure}")
-            elif self._chronicle.recoveries.deaths or self._beginning.resumes:
-                error.add_note(f"no epoch was finished; see {directory.path / EVENTS}")
-            else:
-                directory.discard()
-                error.add_note("no epoch was finished; nothing is kept")
+            stop = f"stopped by {error}" if isinstance(error, KeyboardInterrupt) else str(error)
+            self._chronicle.end(stop)
+            fired = self._faulty is not None and any(r.fired for r in self._faulty.records)
+            deaths = self._chronicle.recoveries.deaths
+            has_history = bool(deaths or fired or self._beginning.resumes)
+            tell_what_is_kept(error, directory, self._course.keeper, has_history)
         except OSError as another:
             error.add_note(f"and then: {another}")
         finally:

@@ -9,57 +9,97 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from trainer.config import load_config
-from trainer.errors import ExperimentError, RunDirectoryError
+from trainer.cluster_address import check_environment
+from trainer.errors import ConfigError, ExperimentError, RunDirectoryError
+from trainer.experiments.folder import OUTCOME, PICTURE, UNDISTURBED, ExperimentFolder
 from trainer.experiments.record import RunRecord, read_curve, read_run
 from trainer.experiments.runs import run_to_the_end
 from trainer.experiments.table import as_table
 from trainer.experiments.timeline import draw_timeline
-from trainer.faults.plan import load_plan
+from trainer.experiments.trained import trained_config
+from trainer.faults.account import warn
+from trainer.faults.plan import Plan, load_plan
 from trainer.faults.planned import check_plan
-from trainer.faults.warnings import warn
 from trainer.files import write_atomically
+from trainer.storage.place import place_of
 
-_UNDISTURBED: Final = "undisturbed"
 _PATIENCE: Final = 20  # times as long as the undisturbed run, and
 _GRACE_S: Final = 300.0  # that much
 
 
-def run_experiment(path: Path, repeat: int, out: Path | None) -> None:
+def run_experiment(path: Path, repeat: int, out: str | Path | None) -> None:
     """Train once undisturbed and `repeat` times under the plan; print and write the comparison.
 
-    Writes experiment.json, timeline.svg and the run directories into `out`.
+    Writes experiment.json, timeline.svg and the run directories into `out`. One that was
+    stopped is gone on with: whole runs are not trained again.
 
     Raises:
         ConfigError, RunDirectoryError: before anything is trained.
         ExperimentError: a run failed, or ended with other weights; all is written before.
     """
     plan = load_plan(path)
-    check_plan(plan, load_config(plan.config, [*plan.overrides]))
-    console, progress = Console(), Console(stderr=True)
-    folder = _new_folder(out)
-    nothing = folder / "no-faults.yaml"
-    nothing.write_text("faults: []\n", encoding="utf-8")
-    settings = (plan.config, [*plan.overrides])
+    if not plan.faults and plan.random is None:
+        raise ConfigError(
+            f"plan {path}: plans no fault, so there is nothing to compare; add one, like"
+            " `faults: [{kill: worker-1, at_step: 100}]`"
+        )
+    config = trained_config(plan, path)
+    check_environment(config)
+    check_plan(plan, config, f"plan {path}")
+    with ExperimentFolder(_local(out), path.read_bytes(), config) as folder:
+        try:
+            undisturbed, runs = _train(folder, plan, repeat)
+        except KeyboardInterrupt as error:
+            for line in folder.what_is_kept(repeat, path):
+                error.add_note(line)
+            raise
+        _compare(folder, path.name, undisturbed, runs)
 
-    _say(progress, f"{_UNDISTURBED} ...")
-    began_s = time.monotonic()
-    failure = run_to_the_end(folder / _UNDISTURBED, *settings, nothing, None)
-    if failure:
-        raise ExperimentError(f"the undisturbed training failed: {failure}")
-    limit_s = (time.monotonic() - began_s) * _PATIENCE + _GRACE_S
-    undisturbed = read_run(folder / _UNDISTURBED)
+
+def _local(out: str | Path | None) -> Path:
+    """Where to write: its many trainings lock, rename and compare as only a disk can."""
+    if out is None:
+        return Path("runs") / time.strftime("experiment-%Y-%m-%d-%H%M%S")
+    place = place_of(out, "--out")
+    if not isinstance(place, Path):
+        raise RunDirectoryError(f"--out {out}: an experiment needs a directory of this machine")
+    return place
+
+
+def _train(folder: ExperimentFolder, plan: Plan, repeat: int) -> tuple[RunRecord, list[RunRecord]]:
+    """All trainings, one after the other."""
+    progress, settings = Console(stderr=True), (plan.config, [*plan.overrides])
+
+    def train(name: str, title: str, faults: Path, limit_s: float | None) -> RunRecord:
+        run, is_done = folder.run(name), folder.is_done(name)
+        _say(progress, f"{title} ... {'is done already' if is_done else ''}".rstrip())
+        failure = None if is_done else run_to_the_end(run, *settings, faults, limit_s)
+        return read_run(run, failure)
+
+    undisturbed = train(UNDISTURBED, UNDISTURBED, folder.no_faults, None)
+    if undisturbed.failure:
+        raise ExperimentError(f"the undisturbed training failed: {undisturbed.failure}")
+    limit_s = undisturbed.training_s * _PATIENCE + _GRACE_S
     runs = []
     for number in range(1, repeat + 1):
-        _say(progress, f"with faults, {number} of {repeat} ...")
-        run = folder / f"faulted-{number}"
-        runs.append(read_run(run, run_to_the_end(run, *settings, path, limit_s)))
-        _warn(progress, runs[-1])
+        title = f"with faults, {number} of {repeat}"
+        runs.append(train(f"faulted-{number}", title, folder.plan, limit_s))
+        _warn(progress, runs[-1], plan)
+    if not any(fault.fired for run in runs for fault in run.faults):
+        _say(progress, "warning: no fault fired in any run: this compares nothing", "yellow")
+    return undisturbed, runs
+
+
+def _compare(
+    folder: ExperimentFolder, plan: str, undisturbed: RunRecord, runs: list[RunRecord]
+) -> None:
+    """Print and write what came out."""
+    console = Console()
     console.print(as_table(undisturbed, runs))
     verdict = judge(undisturbed, runs)
-    _write(folder, path, undisturbed, runs, verdict)
-    console.print(f"written: {folder / 'experiment.json'}", markup=False, soft_wrap=True)
-    console.print(f"         {folder / 'timeline.svg'}", markup=False, soft_wrap=True)
+    _write(folder, plan, undisturbed, runs, verdict)
+    console.print(f"written: {folder.path / OUTCOME}", markup=False, soft_wrap=True)
+    console.print(f"         {folder.path / PICTURE}", markup=False, soft_wrap=True)
     if verdict:
         raise ExperimentError(verdict)
 
@@ -76,35 +116,27 @@ def judge(undisturbed: RunRecord, runs: list[RunRecord]) -> str | None:
     return None
 
 
-def _new_folder(out: Path | None) -> Path:
-    folder = out or Path("runs") / time.strftime("experiment-%Y-%m-%d-%H%M%S")
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunDirectoryError(
-                f"--out {folder}: exists already and is not empty; choose another directory"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunDirectoryError(f"--out {folder}: {error.strerror}") from None
-    return folder
-
-
 def _write(
-    folder: Path, plan: Path, undisturbed: RunRecord, runs: list[RunRecord], verdict: str | None
+    folder: ExperimentFolder,
+    plan: str,
+    undisturbed: RunRecord,
+    runs: list[RunRecord],
+    verdict: str | None,
 ) -> None:
+    """The picture first: who finds experiment.json finds all."""
+    curves = [read_curve(folder.path / UNDISTURBED, undisturbed=True)]
+    curves += [read_curve(folder.path / run.name) for run in runs]
+    counted = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    outcome = "not all with the same weights" if verdict else "the same final weights"
+    title = f"{plan}: {counted} with faults, {outcome}"
+    write_atomically(folder.path / PICTURE, draw_timeline(title, curves).encode())
     content = {
-        "plan": plan.read_text(encoding="utf-8"),
+        "plan": folder.plan.read_text(encoding="utf-8"),
         "verdict": verdict or "equal",
         "undisturbed": _as_json(undisturbed, undisturbed),
         "runs": [_as_json(run, undisturbed) for run in runs],
     }
-    write_atomically(folder / "experiment.json", (json.dumps(content, indent=2) + "\n").encode())
-    curves = [read_curve(folder / _UNDISTURBED, undisturbed=True)]
-    curves += [read_curve(folder / run.name) for run in runs]
-    counted = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
-    outcome = "not all with the same weights" if verdict else "the same final weights"
-    title = f"{plan.name}: {counted} with faults, {outcome}"
-    write_atomically(folder / "timeline.svg", draw_timeline(title, curves).encode())
+    write_atomically(folder.path / OUTCOME, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _as_json(run: RunRecord, undisturbed: RunRecord) -> dict[str, Any]:
@@ -116,8 +148,8 @@ def _as_json(run: RunRecord, undisturbed: RunRecord) -> dict[str, Any]:
     }
 
 
-def _warn(progress: Console, run: RunRecord) -> None:
-    warn(progress, run.unfired, run.name)
+def _warn(progress: Console, run: RunRecord, plan: Plan) -> None:
+    warn(progress, run.faults, plan, run.name)
     if run.failure:
         _say(progress, f"{run.name}: {run.failure}", "red")
 

@@ -2,20 +2,26 @@
 
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from trainer.storage.place import Place
 
 FOLDER: Final = "checkpoints"
 _NAME: Final = re.compile(r"step-(\d{8,})\.safetensors")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Place, content: bytes | Iterable[bytes]) -> None:
     """Replace the file by `content`, synced; a crash leaves the old file or the new one."""
+    if not isinstance(path, Path):
+        path.write(content if isinstance(content, bytes) else b"".join(content))
+        return
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with unfinished.open("wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -33,33 +39,45 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}.safetensors"
 
 
-def checkpoints_in(folder: Path) -> list[Path]:
+def checkpoints_in(folder: Place) -> list[Place]:
     """The checkpoint files of a folder, by step."""
     return sorted(
         (path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)), key=_step_of
     )
 
 
-def prune(folder: Path, keep: int) -> None:
+def prune(folder: Place, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints."""
-    for path in checkpoints_in(folder)[:-keep]:
-        with suppress(OSError):  # it is read or removed by somebody else
-            path.unlink()
+    with suppress(OSError):  # a store that does not tell what there is
+        for path in checkpoints_in(folder)[:-keep]:
+            with suppress(OSError):  # it is read or removed by somebody else
+                path.unlink()
 
 
-def set_aside(path: Path) -> None:
+def set_aside(path: Place) -> None:
     """Give a damaged checkpoint a name that is no checkpoint's."""
+    name = f"{path.name}.damaged"
     with suppress(OSError):
-        path.rename(path.with_name(f"{path.name}.damaged"))
+        if isinstance(path, Path):
+            path.rename(path.with_name(name))
+        else:
+            path.rename(path.with_name(name))
 
 
-def remove_unfinished(folder: Path) -> None:
+def remove_unfinished(folder: Place) -> None:
     """Remove what a process that was killed had only begun to write."""
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
             path.unlink()
 
 
-def _step_of(path: Path) -> int:
+def remove_empty(folders: Iterable[Place]) -> None:
+    """From the inside outwards; one with something in it stays."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _step_of(path: Place) -> int:
     match = _NAME.fullmatch(path.name)
     return int(match[1]) if match else -1

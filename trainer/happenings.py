@@ -10,7 +10,10 @@ from actors.orders import (
     Joined,
     Missing,
     Restarting,
+    Silent,
     Suspected,
+    Unlike,
+    Unplaced,
 )
 
 
@@ -29,6 +32,11 @@ def happening(message: DriverMessage) -> Happening | None:
             return Happening("joined", name, {"host": host, "process_id": process_id})
         case Missing(name, reason):
             return Happening("missing", name, {"reason": reason})
+        case Unplaced(names, reason):
+            return Happening("unplaced", names[0], {"workers": list(names), "reason": reason})
+        case Unlike(name, host, other_host, differences):
+            hosts = {"host": host, "other_host": other_host}
+            return Happening("unlike", name, {**hosts, "differences": list(differences)})
         case Died(name, reason):
             return Happening("died", name, {"reason": reason})
         case Restarting(name, replaces, restart_count, max_restarts, period_s):
@@ -37,6 +45,8 @@ def happening(message: DriverMessage) -> Happening | None:
             return Happening("restarting", name, details)
         case Suspected(name, step):
             return Happening("suspected", name, {"late_step": step})
+        case Silent(name, seconds):
+            return Happening("silent", name, {"seconds": seconds})
         case Assigned(name, shards):
             return Happening("assigned", name, {"shards": list(shards)})
         case Stall(step, seconds):

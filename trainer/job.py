@@ -1,25 +1,16 @@
 """A configuration and its data as a job for the actors: the one place where both meet."""
 
 from actors.cluster import Cluster, Job, initial_state
-from actors.messages import Snapshot, Vector
-from actors.objectives import BatchLoss
+from actors.messages import Snapshot
+from actors.placement import Needs
 from actors.supervisor import Crew, Intensity, Supervision
 from trainer.config import Config
 from trainer.datasets import Dataset
+from trainer.local_steps import LocalSteps, RoundShard, rounds_of
 from trainer.network import Network
-from trainer.optimizers import SGD
-from trainer.shards import Batch, cut
-
-
-class NetworkObjective:
-    """A network's summed loss over a micro-batch, as `actors.objectives.Objective`."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-
-    def gradient(self, parameters: Vector, batch: Batch, out: Vector) -> BatchLoss:
-        loss_sum = self._network.backprop(parameters, batch.inputs, batch.targets, out)
-        return BatchLoss(loss_sum, len(batch.inputs))
+from trainer.objective import NetworkObjective
+from trainer.optimizers import SGD, Average
+from trainer.shards import cut
 
 
 def build_network(config: Config) -> Network:
@@ -35,12 +26,20 @@ def build_job(
 ) -> Job:
     """The job from `state` on; None: from the beginning."""
     training = config.training
-    optimizer = SGD(training.learning_rate)
+    objective, descent = NetworkObjective(network), SGD(training.learning_rate)
     if state is None:
         parameters = network.initial_parameters(training.seed, config.network.initial_weights)
-        state = initial_state(parameters, optimizer.init(parameters))
+        state = initial_state(parameters, descent.init(parameters))
     shards = cut(dataset, training.shards, training.batch_size, training.seed)
-    return Job(NetworkObjective(network), optimizer, shards, state)
+    if training.local_steps == 1:
+        return Job(objective, descent, shards, state)
+    rounds = rounds_of(training, len(dataset.train_inputs))
+    return Job(
+        LocalSteps(objective, descent),
+        Average(training.shards),
+        [RoundShard(shard, rounds) for shard in shards],
+        state,
+    )
 
 
 def build_crew(config: Config) -> Crew:
@@ -55,6 +54,7 @@ def build_crew(config: Config) -> Crew:
         ),
         cluster.link_timeout_s,
         cluster.start_timeout_s,
+        Needs(cluster.worker_cpus, tuple(cluster.worker_resources.items())),
     )
 
 
@@ -66,4 +66,5 @@ def build_cluster(config: Config, job: Job) -> Cluster:
         return LocalCluster(job, config.cluster.max_workers)
     from actors.ray_cluster import RayCluster
 
-    return RayCluster(job, build_crew(config), config.cluster.address)
+    cluster = config.cluster
+    return RayCluster(job, build_crew(config), cluster.address, ports=cluster.ports)

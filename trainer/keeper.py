@@ -7,7 +7,6 @@ comes back from the newest one. Read on in `cadence.py` and `checkpoint_writer.p
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from trainer.checkpoints import Checkpoint
 from trainer.reports import CheckpointFailed, CheckpointWritten, Report
 from trainer.run_directory import RunDirectory
 from trainer.running_config import CheckpointsConfig
+from trainer.storage.place import Place
 
 _POLL_S: Final = 0.2
 
@@ -28,7 +28,7 @@ class Kept(NamedTuple):
     """A state that is on the disk."""
 
     step: int
-    path: Path
+    path: Place
 
 
 class Keeper:
@@ -97,6 +97,10 @@ class Keeper:
             self._failed_step = newest.step  # not to be tried again
             final = self._save_now(newest)
             if isinstance(final.outcome, Exception):
+                self.failure = str(final.outcome)
+                final.outcome.add_note(
+                    f"training is done, but its final state, after step {newest.step}, is not saved"
+                )
                 raise final.outcome
             self._take(final)
 
@@ -126,7 +130,7 @@ class Keeper:
 
     def _take(self, outcome_of: Written) -> None:
         step, outcome, seconds = outcome_of
-        if isinstance(outcome, Path):
+        if not isinstance(outcome, Exception):
             self.kept = Kept(step, outcome)
             self._tell(CheckpointWritten(outcome, step, seconds))
         else:

@@ -50,9 +50,14 @@ class Workspace:
         self.deltas = [empty(width) for width in widths]
         column = empty(1)
         # A layer's delta is written only after its forward pass and its loss.
-        self.scratches = [Scratch(delta, column) for delta in self.deltas]
-        self._spent = [Scratch(z, column) for z in self.zs]
+        self.scratches = [_scratch(delta, column) for delta in self.deltas]
+        self._spent = [_scratch(z, column) for z in self.zs]
 
     def spent(self, index: int) -> Scratch:
         """Scratch in place of a z that is not needed any more."""
         return self._spent[index]
+
+
+def _scratch(like: Matrix, column: Matrix) -> Scratch:
+    mask = like.reshape(-1).view(np.bool_)[: like.size].reshape(like.shape)
+    return Scratch(like, mask, column)

@@ -49,7 +49,7 @@ class LineLog:
             content = self.path.read_bytes()
         except FileNotFoundError:
             return []
-        return [line for text in content.splitlines() if (line := _parsed(text)) is not None]
+        return parsed_lines(content)
 
     def rewrite(self, lines: list[dict[str, Any]]) -> None:
         """Replace the whole file by these lines, or leave it as it was.
@@ -73,6 +73,11 @@ class LineLog:
                 raise
         finally:
             os.close(descriptor)
+
+
+def parsed_lines(content: bytes) -> list[dict[str, Any]]:
+    """The whole lines of a file's content."""
+    return [line for text in content.splitlines() if (line := _parsed(text)) is not None]
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ class Loss(Protocol):
     """A loss over the output layer; every array is (n, k)."""
 
     def loss_sum(self, z: Matrix, a: Matrix, y: Matrix, scratch: Scratch) -> float:
-        """The loss summed over the rows."""
+        """The loss summed over the rows; z and scratch as the output's `forward` left them."""
 
     def delta(
         self, output: Activation, a: Matrix, y: Matrix, out: Matrix, scratch: Scratch
@@ -76,13 +76,10 @@ class SoftmaxCrossEntropy(_CrossEntropy):
     """ln(sum_k exp(z_k)) - sum_j y_j z_j, for a softmax output."""
 
     def loss_sum(self, z: Matrix, a: Matrix, y: Matrix, scratch: Scratch) -> float:
-        """With m = max_j z_j: ln(sum_k exp(z_k)) = m - ln(max_j a_j), and max_j a_j >= 1/k."""
-        np.maximum.reduce(z, axis=1, keepdims=True, out=scratch.column)
-        np.subtract(z, scratch.column, out=scratch.like)
-        of_targets = float(np.vdot(y, scratch.like))
-        np.maximum.reduce(a, axis=1, keepdims=True, out=scratch.column)
-        np.log(scratch.column, out=scratch.column)
-        return -float(np.add.reduce(scratch.column, axis=None)) - of_targets
+        """Of what `activations.Softmax` leaves: the shifted z, the rows' sums in the column."""
+        sums = scratch.column
+        np.log(sums, out=sums)
+        return float(np.add.reduce(sums, axis=None)) - float(np.vdot(y, z))
 
 
 LOSSES: Final = ("quadratic", "mean_squared", "cross_entropy")

@@ -143,10 +143,10 @@ class Network:
         self._loss.delta(self._output, activations[-1], targets, delta, work.spent(-1))
         for index in range(len(layers) - 1, -1, -1):
             before = activations[index - 1] if index > 0 else inputs
-            np.matmul(delta.T, before, out=nablas[index].weights)
+            np.dot(delta.T, before, out=nablas[index].weights)
             np.add.reduce(delta, axis=0, out=nablas[index].biases)
             if index > 0:
-                np.matmul(delta, layers[index].weights, out=work.deltas[index - 1])
+                np.dot(delta, layers[index].weights, out=work.deltas[index - 1])
                 delta = work.deltas[index - 1]
                 self._hidden.pull_back(before, delta, work.spent(index - 1))
         return loss_sum
@@ -179,7 +179,7 @@ class Network:
         work = self._workspace(len(inputs))
         a = inputs
         for index, (weights, biases) in enumerate(layers):
-            z = np.matmul(a, weights.T, out=work.zs[index])
+            z = np.dot(a, weights.T, out=work.zs[index])
             np.add(z, biases, out=z)
             function = self._output if index == len(layers) - 1 else self._hidden
             a = work.activations[index]

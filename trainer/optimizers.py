@@ -10,7 +10,7 @@ import numpy as np
 
 from trainer.layout import Vector
 
-_CHUNK: Final = 1 << 14  # elements; what is scaled is still in the cache when it is added
+_CHUNK: Final = 1 << 18  # elements; what is scaled is still in the cache when it is added
 
 
 class SGD:
@@ -51,3 +51,31 @@ class SGD:
             part = gradient_sum[chunk]
             scaled = np.multiply(part, factor, out=self._scaled[: part.size])
             np.add(parameters[chunk], scaled, out=out[chunk])
+
+
+class Average:
+    """The mean of where the shards have come: parameters - mean difference.
+
+    The server's optimizer when shards take local steps. Every shard counts alike: all have
+    equally many samples in a step.
+    """
+
+    def __init__(self, shard_count: int) -> None:
+        self._shard_count = shard_count
+        self._descent = SGD(1.0)
+
+    def init(self, parameters: Vector) -> Vector:
+        """No state: an empty vector."""
+        return self._descent.init(parameters)
+
+    def update(
+        self,
+        parameters: Vector,
+        gradient_sum: Vector,
+        sample_count: int,
+        state: Vector,
+        out: Vector,
+        state_out: Vector,
+    ) -> None:
+        """As `SGD.update`; `gradient_sum` is the sum of the shards' differences."""
+        self._descent.update(parameters, gradient_sum, self._shard_count, state, out, state_out)

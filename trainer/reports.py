@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
+
+from trainer.faults.log import FaultRecord
+from trainer.faults.plan import Plan
+from trainer.profile import Profile
+from trainer.storage.place import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +15,7 @@ class Started:
     """The actors are there, the first step begins."""
 
     epochs: int
-    steps_per_epoch: int
+    steps_per_epoch: int  # the server's: with `local_steps`, rounds
     start_s: float  # seconds since `train` was called
 
 
@@ -24,6 +28,7 @@ class InEpoch:
     loss: float  # mean training loss of the epoch so far
     samples_per_second: float
     workers: int
+    nodes: int = 1  # with a living actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class EpochReport:
     seconds: float
     samples_per_second: float
     workers: int
+    nodes: int = 1  # with a living actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +55,14 @@ class Event:
     event: str
     worker: str  # which actor: worker-1.2, server, driver
     details: dict[str, Any]
+    unix_s: float = 0.0  # the same time by the wall clock
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointWritten:
     """A checkpoint is on the disk."""
 
-    path: Path
+    path: Place
     step: int
     seconds: float
 
@@ -76,7 +83,23 @@ class Notice:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Profiled:
+    """A training that was to be profiled has ended, in whatever way."""
+
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """A training under a plan of faults has ended, in whatever way: what became of each."""
+
+    plan: Plan
+    records: tuple[FaultRecord, ...]  # of every listed fault, and of the random ones that fired
+
+
 Report: TypeAlias = (
     Started | InEpoch | EpochReport | Event | CheckpointWritten | CheckpointFailed | Notice
-)
+    | Profiled | Faulted
+)  # fmt: skip
 Watcher: TypeAlias = Callable[[Report], None]

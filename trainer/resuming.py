@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from trainer.checkpoints import Checkpoint, Intact, digest, newest_intact
@@ -18,9 +17,12 @@ from trainer.datasets import Dataset, data_digest, load_dataset
 from trainer.errors import ConfigError, DataError, RunDirectoryError
 from trainer.files import FOLDER, checkpoints_in, set_aside
 from trainer.job import build_network
+from trainer.local_steps import rounds_of
+from trainer.past import Before
 from trainer.result import Result, Summary
-from trainer.run_directory import CONFIG, RESULT, RunDirectory
-from trainer.shards import steps_per_epoch
+from trainer.run_directory import RunDirectory
+from trainer.run_place import CONFIG, RESULT
+from trainer.storage.place import Place
 
 _FREE: Final = ("cluster", "checkpoints", "supervision")
 
@@ -33,9 +35,10 @@ class Beginning:
     dataset: Dataset
     data_digest: str
     checkpoint: Checkpoint | None = None
-    path: Path | None = None  # of the checkpoint
-    damaged: dict[Path, str] = field(default_factory=dict)
+    path: Place | None = None  # of the checkpoint
+    damaged: dict[Place, str] = field(default_factory=dict)
     resumes: int = 0  # how often, with this time
+    before: Before = field(default_factory=Before)  # how the process that trained last ended
     reported_epochs: int = 0  # those with a line in metrics.jsonl
 
     @property
@@ -46,8 +49,7 @@ class Beginning:
     @property
     def steps_per_epoch(self) -> int:
         """A function of data and configuration."""
-        training, row_count = self.config.training, len(self.dataset.train_inputs)
-        return steps_per_epoch(row_count, training.shards, training.batch_size)
+        return rounds_of(self.config.training, len(self.dataset.train_inputs)).per_epoch
 
     def prepare(self, run: RunDirectory) -> None:
         """Make the directory what it was at the checkpoint.
@@ -56,6 +58,7 @@ class Beginning:
             RunDirectoryError: it can not be written.
         """
         step = self.checkpoint.step if self.checkpoint else 0
+        self.before = run.how_it_ended()
         for path in self.damaged:
             set_aside(path)
         try:
@@ -102,6 +105,22 @@ def completed(run: RunDirectory, beginning: Beginning) -> Result | None:
     return None
 
 
+def refuse_idle_options(run: RunDirectory, faults: bool, profile: bool) -> None:
+    """A finished run takes no option that is about what happens in training.
+
+    Raises:
+        RunDirectoryError: one was given, and could have no effect.
+    """
+    idle = {"--faults": "no fault could fire"} if faults else {}
+    if profile:
+        idle["--profile"] = "nothing was profiled"
+    if idle:
+        raise RunDirectoryError(
+            f"DIR {run.path}: is complete already, {' and '.join(idle.values())}; leave out"
+            f" {' and '.join(idle)}, or go on to more epochs with --set training.epochs=N"
+        )
+
+
 def _changed(config: Config, overrides: Sequence[str]) -> Config:
     sections = config.model_dump(mode="json")
     for override in overrides:
@@ -117,7 +136,7 @@ def _changed(config: Config, overrides: Sequence[str]) -> Config:
     return changed
 
 
-def _check_config(config: Config, intact: Intact, path: Path) -> None:
+def _check_config(config: Config, intact: Intact, path: Place) -> None:
     ours, theirs = (_deciding(each) for each in (config, intact.checkpoint.config))
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):

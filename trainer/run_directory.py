@@ -1,80 +1,107 @@
 """The files of a run: configuration, metrics, events, checkpoints, result.
 
 config.yaml  metrics.jsonl  events.jsonl  checkpoints/step-NNNNNNNN.safetensors  result.json
+trace.json, with --profile
 """
 
 import json
-import shlex
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
+from actors.messages import DRIVER
 from trainer.checkpoints import Checkpoint, save_checkpoint
 from trainer.config import Config
-from trainer.errors import RunDirectoryError, RunWriteError
-from trainer.files import FOLDER, prune, remove_unfinished, write_atomically
+from trainer.errors import CheckpointError, RunDirectoryError, RunWriteError
+from trainer.faults.log import FAULTS, TIMELINE, last_kill_of
+from trainer.files import (
+    FOLDER,
+    checkpoint_name,
+    prune,
+    remove_empty,
+    remove_unfinished,
+    write_atomically,
+)
 from trainer.line_log import LineLog
-from trainer.reports import EpochReport, Event, Report
-from trainer.run_lock import LOCK, RunLock
-
-CONFIG: Final = "config.yaml"
-EVENTS: Final = "events.jsonl"
-METRICS: Final = "metrics.jsonl"
-RESULT: Final = "result.json"
+from trainer.lock_holder import LOCK
+from trainer.past import Before, how_it_ended
+from trainer.reports import EpochReport, Event, InEpoch, Report
+from trainer.run_lock import RunLock
+from trainer.run_place import (
+    CONFIG,
+    EVENTS,
+    METRICS,
+    RESULT,
+    TRACE,
+    locked,
+    made_and_locked,
+    missing,
+    refuse_no_run,
+    refuse_occupied,
+)
+from trainer.storage.courier import Courier
+from trainer.storage.place import Place
+from trainer.storage.stored_lines import StoredLines
+from trainer.storage.stored_lock import StoredLock
+from trainer.storage.stored_path import StoredPath
 
 
 class RunDirectory:
     """A locked directory that, as a watcher, writes down what a training reports."""
 
-    def __init__(self, path: Path, lock: RunLock, created: list[Path]) -> None:
+    def __init__(self, path: Place, lock: RunLock | StoredLock, created: list[Path]) -> None:
         """`created`: the folders that were made for it. See `create` and `reopen`."""
         self.path = path
         self._lock, self._created = lock, created
-        self.metrics, self.events = LineLog(path / METRICS), LineLog(path / EVENTS)
+        self.metrics, self.events = _lines(path / METRICS), _lines(path / EVENTS)
         self._keep = 1
         self._trouble: str | None = None
         self._troubled = False
+        self._courier: Courier | None = None
+        if isinstance(lock, StoredLock):
+            errands = (lock.confirm, self.metrics.flush, self.events.flush)
+            self._courier = Courier(errands, self._note_trouble)
 
     @classmethod
-    def create(cls, path: Path, config: Config) -> Self:
+    def create(cls, path: Place, config: Config) -> Self:
         """Make the directory, lock it, and write the configuration.
 
         Raises:
             RunDirectoryError: it holds something already, is in use, or can not be written.
         """
-        where = f"--out {path}"
+        where, created = f"--out {path}", list[Path]()
         try:
             try:
-                _refuse_occupied(path, where)
+                refuse_occupied(path, where)
             except RunDirectoryError:
                 if not (path / LOCK).exists():  # else the lock says who trains into it
                     raise
-            created = [folder for folder in (path, *path.parents) if not folder.exists()]
-            made = cls(path, _made_and_locked(path, where), created)
+            created += missing(path)
+            made = cls(path, made_and_locked(path, where), created)
             try:
-                _refuse_occupied(path, where)
+                refuse_occupied(path, where)
                 made.configure(config)
             except BaseException:
                 made.release()
                 raise
         except OSError as error:
+            with suppress(OSError):  # the first error is the one to tell
+                remove_empty(created)
             raise RunDirectoryError(f"{where}: {error.strerror}") from None
         return made
 
     @classmethod
-    def reopen(cls, path: Path) -> Self:
+    def reopen(cls, path: Place) -> Self:
         """Lock the directory of a run that was begun.
 
         Raises:
             RunDirectoryError: there is none, it is in use, or it can not be written.
         """
         where = f"DIR {path}"
-        if not path.is_dir():
-            raise RunDirectoryError(f"{where}: no such directory")
-        if not (path / CONFIG).is_file():
-            raise RunDirectoryError(f"{where}: holds no run, there is no {CONFIG} in it")
         try:
-            return cls(path, RunLock(path, "resume", where), [])
+            refuse_no_run(path)
+            return cls(path, locked(path, "resume", where), [])
         except OSError as error:
             raise RunDirectoryError(f"{where}: {error.strerror}") from None
 
@@ -85,6 +112,13 @@ class RunDirectory:
         path = self.path / CONFIG
         if not path.exists() or path.read_bytes() != content:
             write_atomically(path, content)
+
+    def how_it_ended(self) -> Before:
+        """What is known of the process that trained here last; to be asked before `rewind`."""
+        events, metrics = self.events.lines(), self.metrics.lines()
+        if (self.path / RESULT).exists():  # it was whole
+            events.append({"event": "ended"})
+        return how_it_ended(events, metrics, self._lock.left, last_kill_of(DRIVER, self.path))
 
     def rewind(self, epochs: int) -> int:
         """Forget what will be run again: all after so many epochs. How often it was resumed.
@@ -102,6 +136,9 @@ class RunDirectory:
 
     def __call__(self, report: Report) -> None:
         """Write down; what the disk does not take waits, and `take_trouble` says so once."""
+        match report:
+            case InEpoch(step=step) | EpochReport(step=step) | Event(step=step, event="resumed"):
+                self._lock.note(step)
         try:
             if isinstance(report, EpochReport):
                 self.metrics.append(asdict(report))
@@ -109,20 +146,25 @@ class RunDirectory:
                 event = asdict(report)
                 self.events.append(event | event.pop("details"))
         except RunWriteError as error:
-            if not self._troubled:
-                self._trouble, self._troubled = f"{error}; kept in memory, training goes on", True
+            self._note_trouble(error)
 
     def take_trouble(self) -> str | None:
         """That lines could not be written: once for all of them."""
         trouble, self._trouble = self._trouble, None
         return trouble
 
-    def save(self, checkpoint: Checkpoint) -> Path:
+    def save(self, checkpoint: Checkpoint) -> Place:
         """Write a checkpoint, and remove the oldest beyond `checkpoints.keep`."""
-        path = save_checkpoint(self.path / FOLDER, checkpoint)
+        folder = self.path / FOLDER
+        try:
+            self._deliver()
+        except RunWriteError as error:
+            path = folder / checkpoint_name(checkpoint.step)
+            raise CheckpointError(f"checkpoint {path}: not written: {error}") from None
+        path = save_checkpoint(folder, checkpoint)
         if not (self.path / CONFIG).exists():  # somebody removed the directory
             write_atomically(self.path / CONFIG, checkpoint.config.as_yaml().encode())
-        prune(self.path / FOLDER, self._keep)
+        prune(folder, self._keep)
         return path
 
     def finish(self, result: dict[str, Any]) -> None:
@@ -133,56 +175,46 @@ class RunDirectory:
         """
         path = self.path / RESULT
         try:
+            self._deliver()
             self.metrics.flush()
             self.events.flush()
             write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
-        except OSError as error:
-            raise RunWriteError(f"{path}: {error.strerror}; the result is not saved") from None
+        except (OSError, RunWriteError) as error:
+            why = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            failure = RunWriteError(f"{why}; the result is not saved")
+            failure.add_note(f"training is done; the digest of its weights: {result['digest']}")
+            raise failure from None
         self.release()
+
+    @property
+    def name(self) -> str:
+        """What a person calls the run: the last part of where it lies."""
+        return (self.path if isinstance(self.path, StoredPath) else self.path.resolve()).name
 
     def release(self) -> None:
         """Let others use the directory."""
+        if self._courier is not None:
+            self._courier.close()
         self._lock.release()
 
     def discard(self) -> None:
         """Nothing was trained: leave no trace of this run."""
-        for name in (CONFIG, METRICS, EVENTS):
+        if self._courier is not None:
+            self._courier.close()  # or it would bring back what is removed
+        for name in (CONFIG, METRICS, EVENTS, TRACE, FAULTS, TIMELINE):
             (self.path / name).unlink(missing_ok=True)
         self.release()
-        for folder in (self.path / FOLDER, *self._created):
-            if folder.exists() and not any(folder.iterdir()):
-                folder.rmdir()
+        remove_empty([self.path / FOLDER, *self._created])
+
+    def _deliver(self) -> None:
+        """A store has every line before a state that comes after it, and only from the holder."""
+        if self._courier is not None:
+            self._courier.deliver()
+
+    def _note_trouble(self, error: RunWriteError) -> None:
+        if not self._troubled:
+            self._trouble, self._troubled = f"{error}; kept in memory, training goes on", True
 
 
-def resume_command(path: Path) -> str:
-    """The command that goes on with a run, as a shell takes it."""
-    text = str(path)
-    return f"everstep resume {shlex.quote(f'./{text}' if text.startswith('-') else text)}"
-
-
-def _made_and_locked(path: Path, where: str) -> RunLock:
-    while True:
-        path.mkdir(parents=True, exist_ok=True)
-        try:
-            return RunLock(path, "train", where)
-        except FileNotFoundError:
-            continue  # another training that never began has just removed it
-
-
-def _refuse_occupied(path: Path, where: str) -> None:
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise RunDirectoryError(f"{where}: is no directory; choose another")
-    names = {entry.name for entry in path.iterdir()}
-    if {CONFIG} <= names and RESULT not in names:
-        raise RunDirectoryError(
-            f"{where}: holds an unfinished run; go on with: {resume_command(path)};"
-            " or choose another directory"
-        )
-    if RESULT in names:
-        raise RunDirectoryError(f"{where}: holds a finished run; choose another directory")
-    if names - {LOCK}:
-        raise RunDirectoryError(
-            f"{where}: exists already and is not empty; choose another directory"
-        )
+def _lines(path: Place) -> LineLog | StoredLines:
+    return StoredLines(path) if isinstance(path, StoredPath) else LineLog(path)

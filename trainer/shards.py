@@ -10,13 +10,15 @@ The random streams, told apart by a number behind the seed: 0 held-out rows, 1 s
 2 the order within an epoch, 3 initial weights.
 """
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.activations import Matrix
-from trainer.datasets import Dataset
+
+if TYPE_CHECKING:  # a worker's process needs none
+    from trainer.datasets import Dataset
 
 
 class Batch(NamedTuple):
@@ -70,9 +72,9 @@ class RowShard:
                 )
             )
         rows = self.rows(step)
-        # mode="clip", because NumPy buffers `out` with the default; rows are within bounds.
-        np.take(self._inputs, rows, axis=0, out=self._batch.inputs, mode="clip")
-        np.take(self._targets, rows, axis=0, out=self._batch.targets, mode="clip")
+        # "clip", because NumPy buffers `out` with the default; rows are within bounds.
+        self._inputs.take(rows, 0, self._batch.inputs, "clip")
+        self._targets.take(rows, 0, self._batch.targets, "clip")
         return self._batch
 
     def _epoch_order(self, epoch: int) -> NDArray[np.intp]:
@@ -82,7 +84,7 @@ class RowShard:
         return self._order
 
 
-def cut(dataset: Dataset, shard_count: int, batch_size: int, seed: int) -> list[RowShard]:
+def cut(dataset: "Dataset", shard_count: int, batch_size: int, seed: int) -> list[RowShard]:
     """The training rows as `shard_count` shards; a step takes `batch_size` rows of them all."""
     row_count = len(dataset.train_inputs)
     order = np.random.default_rng([seed, 1]).permutation(row_count)

@@ -53,7 +53,7 @@ def run_simulation(
             _replay(console, simulation, seed)
             return
         tally = _run(simulation, range(seed, seed + schedules))
-    _show(console, tally, simulation)
+    _show(console, tally, simulation, config.training.local_steps)
     if tally.failures:
         raise _failed(tally, path, overrides, workers)
 
@@ -86,12 +86,13 @@ def _run(simulation: Simulation, seeds: range) -> Tally:
     return Tally(len(seeds), harm, failures, time.monotonic() - began_s)
 
 
-def _show(console: Console, tally: Tally, simulation: Simulation) -> None:
+def _show(console: Console, tally: Tally, simulation: Simulation, local_steps: int) -> None:
     good = tally.schedules - len(tally.failures)
     steps = simulation.epochs * simulation.steps_per_epoch
+    each = f" of up to {local_steps:,} optimizer steps of each shard" if local_steps > 1 else ""
     console.print(
         f"{good:,} of {tally.schedules:,} schedules ended with the undisturbed bytes"
-        f" ({steps} steps, {len(simulation.job.shards)} shards, up to"
+        f" ({steps} steps{each}, {len(simulation.job.shards)} shards, up to"
         f" {simulation.worker_count} workers, {tally.seconds:.1f} s)",
         soft_wrap=True,
         highlight=False,

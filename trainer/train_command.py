@@ -1,35 +1,33 @@
-"""`everstep train`: configuration, run directory and display around `driver.train`."""
+"""`everstep train`: configuration, run directory and screen around `driver.train`."""
 
 import time
 from itertools import chain, count
 from pathlib import Path
 
-from rich.console import Console
-
+from trainer.cluster_address import check_option
 from trainer.config import load_config
-from trainer.display import Display, show_summary
 from trainer.driver import train
 from trainer.faults.plan import load_plan
-from trainer.faults.warnings import warn_of_unfired
+from trainer.screen import show_training
+from trainer.storage.place import place_of
 
 
 def run_training(
     path: Path | None,
     overrides: list[str],
-    out: Path | None,
+    out: str | None,
     address: str | None,
     faults: Path | None = None,
+    profile: bool = False,
 ) -> None:
     """Train as the command line says; progress on standard error, the summary on output."""
+    check_option(address)
     config = load_config(path, overrides)
-    if address:
+    if address is not None:
         config = config.with_changes(cluster={"address": address})
     plan = load_plan(faults) if faults else None
-    out = out or _new_directory()
-    with Display(Console(stderr=True)) as display:
-        result = train(config, out, [display], plan)
-    warn_of_unfired(Console(stderr=True), out, plan)
-    show_summary(Console(), result)
+    place = place_of(out, "--out") if out is not None else _new_directory()
+    show_training(lambda watchers: train(config, place, watchers, plan, profile))
 
 
 def _new_directory() -> Path:

@@ -19,15 +19,17 @@ from trainer.csv_tables import read_csv
 from trainer.data_config import CsvSource, NpzSource
 from trainer.datasets import check_finite, load_tables, one_hot
 from trainer.errors import DataError
-from trainer.files import FOLDER, write_atomically
+from trainer.files import FOLDER, checkpoints_in, write_atomically
 from trainer.job import build_network
 from trainer.network import Evaluation
+from trainer.run_place import refuse_no_directory
+from trainer.storage.place import Place, place_of
 from trainer.tables import Table, read_npz
 
 
-def print_evaluation(directory: Path, name: Path | None, dataset: str) -> None:
+def print_evaluation(directory: str, name: str | None, dataset: str) -> None:
     """Accuracy, loss and confusion matrix; `dataset` is test, train or a labelled file."""
-    checkpoint = _checkpoint(directory, name)
+    checkpoint = _checkpoint(place_of(directory), name)
     table = _labelled(checkpoint, dataset)
     config = checkpoint.config
     dtype = config.training.dtype
@@ -50,9 +52,12 @@ def print_evaluation(directory: Path, name: Path | None, dataset: str) -> None:
     console.print(_confusion(evaluation, checkpoint))
 
 
-def write_predictions(directory: Path, name: Path | None, inputs: Path, out: Path | None) -> None:
+def write_predictions(directory: str, name: str | None, inputs: Path, out: Path | None) -> None:
     """CSV lines: class, then the probability of each class."""
-    checkpoint = _checkpoint(directory, name)
+    place = place_of(directory)
+    if out is not None:
+        _refuse_to_replace(out, inputs, place)
+    checkpoint = _checkpoint(place, name)
     table = _read(checkpoint, inputs, labelled=False)
     config = checkpoint.config
     with one_blas_thread:
@@ -64,6 +69,15 @@ def write_predictions(directory: Path, name: Path | None, inputs: Path, out: Pat
         sys.stdout.write(text)
         return
     _write(out, text)
+
+
+def _refuse_to_replace(out: Path, inputs: Path, directory: Place) -> None:
+    """Neither what is read nor what a run has written is replaced by predictions."""
+    target = out.resolve()
+    if target == inputs.resolve():
+        raise DataError(f"--out {out}: that is the file to read; name another one")
+    if isinstance(directory, Path) and directory.resolve() in target.parents:
+        raise DataError(f"--out {out}: that is in the run directory {directory}; write elsewhere")
 
 
 def _write(out: Path, text: str) -> None:
@@ -89,16 +103,36 @@ def probabilities(outputs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return np.where(sums > 0, shares / np.where(sums > 0, sums, 1), 1 / outputs.shape[1])
 
 
-def _checkpoint(directory: Path, name: Path | None) -> Checkpoint:
-    if not directory.is_dir():
-        raise DataError(f"DIR {directory}: no such directory")
-    if name is None:
-        intact = newest_intact(directory)
-        for line in intact.damaged.values():
-            sys.stderr.write(f"everstep: {line}\n")
-        return intact.checkpoint
-    candidates = (directory / FOLDER / name, directory / FOLDER / f"{name}.safetensors", name)
-    return load_checkpoint(next((path for path in candidates if path.is_file()), name))
+def _checkpoint(directory: Place, name: str | None) -> Checkpoint:
+    """The newest intact checkpoint of a run, or the named one.
+
+    Raises:
+        DataError, RunDirectoryError: there is no such thing.
+        CheckpointError: it is there and can not be believed.
+    """
+    try:
+        refuse_no_directory(directory)
+        kept = checkpoints_in(directory / FOLDER)
+        if name is not None:
+            return load_checkpoint(_named(directory, name, kept))
+    except OSError as error:  # a name that is too long, a folder that nobody may look into
+        raise DataError(f"{error.filename}: {error.strerror}") from None
+    if not kept:
+        raise DataError(f"DIR {directory}: no checkpoint in this directory; give one of a run")
+    intact = newest_intact(directory)
+    for line in intact.damaged.values():
+        sys.stderr.write(f"everstep: {line}\n")
+    return intact.checkpoint
+
+
+def _named(directory: Place, name: str, kept: list[Place]) -> Place:
+    kept_in = directory / FOLDER
+    candidates = (kept_in / name, kept_in / f"{name}.safetensors", place_of(name, "--checkpoint"))
+    for path in candidates:
+        if path.is_file():
+            return path
+    has = f"the newest is {kept[-1].name}" if kept else "it has none at all"
+    raise DataError(f"--checkpoint {name}: no such file, nor does {directory} have it; {has}")
 
 
 def _labelled(checkpoint: Checkpoint, dataset: str) -> Table:

@@ -15,14 +15,10 @@ once it is taken, so that a kill may repeat up to an interval and a poll's worth
 """
 
 import argparse
-import logging
-import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +29,10 @@ from benchmarks.peers.kills import (
     arguments,
     command,
     emulate_compute,
-    leave_on_sigterm,
     report,
     require,
 )
+from benchmarks.peers.private_ray import private_ray
 from benchmarks.step_log import StepLog
 
 _STOP = "stop-after-step"
@@ -66,36 +62,13 @@ def _measure(options: argparse.Namespace) -> None:
     }
     with tempfile.TemporaryDirectory(prefix="peer-") as name:
         folder = Path(name)
-        with _private_ray(folder):
+        with private_ray(folder):
             training = _Training(folder, options)
             kills = Kills(folder, options, training.check)
             costs = kills.run()
             training.stop(kills.last_step() + _MORE_STEPS, options.wait_s)
         step_s = kills.undisturbed_step_s()
     report("Ray Train", options, ["ray", "torch"], settings, costs, step_s)
-
-
-@contextmanager
-def _private_ray(folder: Path) -> Iterator[None]:
-    """A Ray of this command's own, on the loopback interface, with one CPU for each worker."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    import ray
-
-    ray.init(
-        address="local",
-        num_cpus=WORKERS,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.2",
-        _temp_dir=str(folder / "ray"),
-    )
-    leave_on_sigterm()  # once more: Ray's own handler would end this process on the spot
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 class _Training:

@@ -1,4 +1,7 @@
-"""Draw a command and what it really printed, as an SVG: `python docs/pictures/terminal.py`."""
+"""Draw commands and what they really print, as an SVG.
+
+python docs/pictures/terminal.py terminal.svg "everstep train --out run" "everstep evaluate run"
+"""
 
 import io
 import shlex

@@ -1,18 +1,18 @@
 """What a run under faults came to, read from its run directory.
 
-The run may have had several lives, its driver killed and resumed: then result.json knows the
-last one only, and events.jsonl, faults.jsonl and timeline.jsonl know the rest.
+result.json counts over all lives of a run, its driver killed and resumed; what has none yet is
+counted from its events, as the next life would. timeline.jsonl is for the picture.
 """
 
 import json
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from trainer.experiments.timeline import Curve, Mark
-from trainer.faults.log import FaultRecord, Moment, read_faults, read_lines, read_timeline
+from trainer.faults.log import FaultRecord, read_faults, read_lines, read_timeline
+from trainer.past import read_past
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,6 @@ class RunRecord:
         """How many times as long as the undisturbed run it trained."""
         return self.training_s / undisturbed.training_s if undisturbed.training_s else 1.0
 
-    @property
-    def unfired(self) -> list[FaultRecord]:
-        """The faults of the plan that did not happen."""
-        return [fault for fault in self.faults if not fault.fired]
-
 
 def read_run(folder: Path, failure: str | None = None) -> RunRecord:
     """The numbers of a run directory, as far as its files go.
@@ -55,29 +50,18 @@ def read_run(folder: Path, failure: str | None = None) -> RunRecord:
     Args:
         failure: why the run did not end well, if the caller knows.
     """
-    result = _result(folder)
-    events = _events(folder)
-    moments, faults = read_timeline(folder), read_faults(folder)
-    gaps = _gaps(moments)
-    driver_deaths = sum(
-        fault.fired and fault.kind == "kill" and hit.name == "driver"
-        for fault in faults
-        for hit in fault.hits
-    )
-    stalls_s = [float(event["seconds"]) for event in events if event["event"] == "stalled"]
-    repeated = sum(int(event.get("step_count", 0)) for event in events)
+    result, moments = _result(folder), read_timeline(folder)
+    told = result or asdict(read_past(_events(folder)))
     return RunRecord(
         name=folder.name,
         failure=failure or (None if result else "no result.json"),
         digest=result.get("digest"),
-        deaths=_most(result, "deaths", _count(events, "died")) + driver_deaths,
-        restarts=_most(result, "restarts", _count(events, "restarting")) + len(gaps),
-        repeated_steps=_most(result, "repeated_steps", max(repeated, _fallen(moments)))
-        + sum(repeated_steps for repeated_steps, _ in gaps),
-        stalls_s=max(stalls_s, list(result.get("stalls_s", [])), key=len)
-        + [seconds for _, seconds in gaps],
+        deaths=told["deaths"],
+        restarts=told["restarts"],
+        repeated_steps=told["repeated_steps"],
+        stalls_s=told["stalls_s"],
         training_s=moments[-1].at_s if moments else float(result.get("train_s", 0.0)),
-        faults=faults,
+        faults=read_faults(folder),
     )
 
 
@@ -96,41 +80,9 @@ def read_curve(folder: Path, undisturbed: bool = False) -> Curve:
 
 def _shown(fault: FaultRecord) -> str:
     """A random fault is named by whom it hit."""
-    if fault.number.isdecimal():
+    if fault.is_listed:
         return fault.label
     return f"{fault.kind} {fault.hits[0].name}"
-
-
-def _fallen(moments: list[Moment]) -> int:
-    """Steps that a restored server ran again, as far as a few looks a second tell.
-
-    When all actors die at once, only the driver remembers how far they were.
-    """
-    return sum(
-        max(0, last.step - first.step)
-        for last, first in pairwise(moments)
-        if first.attempt == last.attempt
-    )
-
-
-def _gaps(moments: list[Moment]) -> list[tuple[int, float]]:
-    """For each resume: steps to run again, and seconds from the last step to the next new one."""
-    gaps = []
-    for i, (last, first) in enumerate(pairwise(moments)):
-        if first.attempt != last.attempt:
-            later = (moment for moment in moments[i + 1 :] if moment.step > first.step)
-            go_on_s = next((moment.at_s for moment in later), first.at_s)
-            gaps.append((max(0, last.step - first.step), round(go_on_s - last.at_s, 4)))
-    return gaps
-
-
-def _most(result: dict[str, Any], key: str, counted: int) -> int:
-    """The result may count the last life only, the events may be of an older format."""
-    return max(int(result.get(key, 0)), counted)
-
-
-def _count(events: list[dict[str, Any]], name: str) -> int:
-    return sum(event["event"] == name for event in events)
 
 
 def _result(folder: Path) -> dict[str, Any]:

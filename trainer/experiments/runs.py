@@ -1,20 +1,24 @@
 """The runs of an experiment, each in a process of its own: `everstep train`, then `resume`.
 
 A driver that its plan kills is resumed until training is done. Anything else that ends a run
-without a result is a failure, told with the last line that it wrote.
+without a result is a failure, told with the last line that it wrote. A signal to stop, Ctrl-C
+say, is passed on once, and no process outlives the one that started it.
 """
 
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL
 from typing import Final
 
 from trainer.faults.log import read_faults
+from trainer.stop_signals import StopSignals
 
 _MOST_RESUMES: Final = 50
-_INTERRUPTED_S: Final = 60  # a run that Ctrl-C reached may write its checkpoint
+_LOOK_EVERY_S: Final = 0.1
+_STOPPING_S: Final = 60.0  # a run that is stopped may write its checkpoint
 
 
 def run_to_the_end(
@@ -51,25 +55,46 @@ def log_of(folder: Path) -> Path:
 
 
 def _run(arguments: list[str], log: Path, until_s: float | None) -> int | None:
-    """The exit status; None: the time was up, and it is killed."""
-    left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
+    """The exit status; None: the time was up, and it is killed.
+
+    Raises:
+        Stopped: this process was told to stop, and the other one has stopped.
+    """
+    with StopSignals() as signals:
+        process = _start(arguments, log)
+        try:
+            status = _wait(process, until_s, signals)
+            if signals.noted is not None:
+                process.send_signal(signals.noted)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_STOPPING_S)
+        finally:
+            process.kill()
+            process.wait()
+        signals.check()
+    return status
+
+
+def _start(arguments: list[str], log: Path) -> "subprocess.Popen[bytes]":
     with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 - ourselves
+        return subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "trainer", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            # Out of the terminal's reach: its Ctrl-C would come twice, and two wait for nothing.
+            start_new_session=True,
         )
-    try:
-        return process.wait(left_s)
-    except subprocess.TimeoutExpired:
-        return None
-    except KeyboardInterrupt:
-        process.wait(_INTERRUPTED_S)
-        raise
-    finally:
-        process.kill()
-        process.wait()
+
+
+def _wait(
+    process: "subprocess.Popen[bytes]", until_s: float | None, signals: StopSignals
+) -> int | None:
+    """The exit status; None: the time was up, or it is to be stopped."""
+    while signals.noted is None and (until_s is None or time.monotonic() < until_s):
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(_LOOK_EVERY_S)
+    return None
 
 
 def _driver_kills(folder: Path) -> int:

@@ -9,13 +9,12 @@ from html import escape
 from typing import Final, NamedTuple
 
 from trainer.experiments.label_places import Box, Point, place_labels
+from trainer.experiments.svg import BLUE, FAINT, GREY, INK, QUIET, head, text
 from trainer.faults.plan import Kind
 
 WIDTH: Final = 800
 HEIGHT: Final = 420
 _PLOT: Final = Box(62, 84, 776, 370)
-_GREY, _BLUE, _INK, _FAINT = "#9aa1ac", "#2563eb", "#1f2937", "#e5e7eb"
-_QUIET: Final = "#6b7280"
 _COLOURS: Final[dict[Kind, str]] = {"kill": "#d62828", "pause": "#b45309", "slow": "#7c3aed"}
 _DONE: Final[dict[Kind, str]] = {"kill": "killed", "pause": "paused", "slow": "slowed"}
 _OTHERS_OPACITY: Final = 0.4
@@ -63,7 +62,7 @@ def draw_timeline(title: str, curves: Sequence[Curve]) -> str:
     # The undisturbed run below, the labelled one on top.
     ordered = [*(curve for curve in curves if curve.undisturbed), *reversed(faulted)]
     labelled = next((curve for curve in faulted if curve.marks), None)
-    lines = [_head(title), *_axes(scale), *_legend(curves)]
+    lines = [head(title, WIDTH, HEIGHT), *_axes(scale), *_legend(curves)]
     for curve in ordered:
         first = curve.undisturbed or curve is (labelled or ordered[-1])
         lines.append(_line(_thinned(curve, scale), curve.undisturbed, first))
@@ -89,31 +88,20 @@ def _limit(most: float) -> float:
     return most * 1.03 or 1.0
 
 
-def _head(title: str) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}"'
-        f' viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}"'
-        ' font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif"'
-        f' font-size="11" fill="{_INK}">\n<title>{escape(title)}</title>\n'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#ffffff"/>\n'
-        f'<text x="24" y="32" font-size="16" font-weight="600">{escape(title)}</text>'
-    )
-
-
 def _axes(scale: _Scale) -> list[str]:
     lines = []
     for step in ticks(scale.steps):
         y = scale.place(0, step).y
-        colour = _FAINT if step else _QUIET
+        colour = FAINT if step else QUIET
         lines.append(f'<path d="M{_PLOT.left} {y:.1f}H{_PLOT.right}" stroke="{colour}"/>')
-        lines.append(_text(_PLOT.left - 8, y + 4, f"{step:,.10g}", "end", _QUIET))
+        lines.append(text(_PLOT.left - 8, y + 4, f"{step:,.10g}", "end", QUIET))
     for at_s in ticks(scale.seconds):
         x = scale.place(at_s, 0).x
-        lines.append(f'<path d="M{x:.1f} {_PLOT.bottom}v4" stroke="{_QUIET}"/>')
-        lines.append(_text(x, _PLOT.bottom + 18, f"{at_s:,.10g}", "middle", _QUIET))
+        lines.append(f'<path d="M{x:.1f} {_PLOT.bottom}v4" stroke="{QUIET}"/>')
+        lines.append(text(x, _PLOT.bottom + 18, f"{at_s:,.10g}", "middle", QUIET))
     middle = (_PLOT.left + _PLOT.right) / 2
-    lines.append(_text(middle, HEIGHT - 14, "seconds since training began", "middle", _QUIET))
-    lines.append(_text(_PLOT.left - 8, _PLOT.top - 10, "steps", "end", _QUIET))
+    lines.append(text(middle, HEIGHT - 14, "seconds since training began", "middle", QUIET))
+    lines.append(text(_PLOT.left - 8, _PLOT.top - 10, "steps", "end", QUIET))
     return lines
 
 
@@ -122,26 +110,26 @@ def _legend(curves: Sequence[Curve]) -> list[str]:
     faulted = [curve for curve in curves if not curve.undisturbed]
     entries: list[tuple[str, Kind | None, str]] = []
     if len(faulted) < len(curves):
-        entries.append((_GREY, None, "undisturbed"))
+        entries.append((GREY, None, "undisturbed"))
     if faulted:
         count = f", {len(faulted)} runs" if len(faulted) > 1 else ""
-        entries.append((_BLUE, None, f"with faults{count}"))
+        entries.append((BLUE, None, f"with faults{count}"))
     marked = {mark.kind for curve in curves for mark in curve.marks}
     entries += [(_COLOURS[kind], kind, _DONE[kind]) for kind in _COLOURS if kind in marked]
     lines, x, y = [], 24.0, 53.0
-    for colour, kind, text in entries:
+    for colour, kind, words in entries:
         if kind is None:
             lines.append(f'<path d="M{x:.0f} {y}h22" stroke="{colour}" stroke-width="2.5"/>')
         else:
-            lines.append(_sign(Point(x + 11, y), kind, 1, text))
-        lines.append(_text(x + 28, y + 4, text, "start", _INK))
-        x += 46 + len(text) * 6.1
+            lines.append(_sign(Point(x + 11, y), kind, 1, words))
+        lines.append(text(x + 28, y + 4, words, "start", INK))
+        x += 46 + len(words) * 6.1
     return lines
 
 
 def _line(points: list[Point], undisturbed: bool, first: bool) -> str:
     places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    colour = _GREY if undisturbed else _BLUE
+    colour = GREY if undisturbed else BLUE
     opacity = 1 if first else _OTHERS_OPACITY
     return (
         f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="2"'
@@ -178,17 +166,10 @@ def _labels(curve: Curve, curves: list[list[Point]], scale: _Scale) -> list[str]
             f' stroke="{_COLOURS[mark.kind]}" stroke-opacity="0.5" stroke-width="0.8"/>'
         )
         anchor, x = ("end", box.right) if box.right < at.x else ("start", box.left)
-        texts.append(_text(x, box.bottom - 3, label, anchor, _INK))
+        texts.append(text(x, box.bottom - 3, label, anchor, INK))
     # The white around a letter keeps another label's line off it.
     halo = '<g paint-order="stroke" stroke="#ffffff" stroke-width="3" stroke-linejoin="round">'
     return [*lines, halo, *texts, "</g>"]
-
-
-def _text(x: float, y: float, text: str, anchor: str, colour: str) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">'
-        f"{escape(text)}</text>"
-    )
 
 
 def _thinned(curve: Curve, scale: _Scale) -> list[Point]:

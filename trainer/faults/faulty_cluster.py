@@ -1,13 +1,14 @@
 """Any cluster, with a plan of faults around it: the driver does not notice the difference."""
 
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from actors.cluster import Cluster, Heard
 from actors.messages import RunEpoch
 from trainer.faults.injection import FaultInjector, Told
+from trainer.faults.log import FaultRecord
 from trainer.faults.plan import Plan
+from trainer.storage.place import Place
 
 
 class FaultyCluster:
@@ -17,7 +18,7 @@ class FaultyCluster:
         self,
         cluster: Cluster,
         plan: Plan,
-        folder: Path,
+        folder: Place,
         step: int = 0,
         told: Told | None = None,
     ) -> None:
@@ -46,11 +47,19 @@ class FaultyCluster:
         finally:
             self._cluster.__exit__(error_type, error, traceback)
 
+    @property
+    def records(self) -> tuple[FaultRecord, ...]:
+        """What became of each fault; complete once the `with` block has ended."""
+        return self._injector.records
+
     def run_epoch(self, epoch: RunEpoch) -> None:
         self._cluster.run_epoch(epoch)
 
     def take_snapshot(self) -> None:
         self._cluster.take_snapshot()
+
+    def take_times(self) -> list[str]:
+        return self._cluster.take_times()
 
     def receive(self, timeout_s: float | None = None) -> Heard | None:
         heard = self._cluster.receive(timeout_s)

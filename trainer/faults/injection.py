@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import groupby
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from signal import SIGKILL
 from types import TracebackType
@@ -22,11 +21,12 @@ from actors.cluster import Heard
 from actors.messages import DRIVER, Progress, Snapshot, Stall
 from actors.orders import Died, Joined
 from trainer.faults.driver_signals import DriverHolds
-from trainer.faults.log import FaultLog, FaultRecord, Hit
+from trainer.faults.log import FaultLog, FaultRecord, Hit, read_faults
 from trainer.faults.plan import Plan
 from trainer.faults.planned import Planned
 from trainer.faults.schedule import FaultSchedule, Signal
 from trainer.faults.targets import Living
+from trainer.storage.place import Place
 
 Told: TypeAlias = Callable[[float, FaultRecord], None]
 
@@ -38,7 +38,7 @@ class FaultInjector:
         self,
         plan: Plan,
         signal: Callable[[str, int], bool],
-        folder: Path,
+        folder: Place,
         step: int = 0,
         told: Told | None = None,
     ) -> None:
@@ -55,12 +55,14 @@ class FaultInjector:
         self._heard: SimpleQueue[Heard | None] = SimpleQueue()
         self._living: dict[str, Living] = {}
         self._seen: set[str] = set()
-        self._fired: set[str] = set()
+        self._struck: set[str] = set()  # the numbers of what this process fired
+        self._records: dict[str, FaultRecord] = {}  # the last word on each, also an earlier one
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="faults", daemon=True)
 
     def __enter__(self) -> Self:
         self._began_s = time.monotonic()
+        self._records = {record.number: record for record in read_faults(self._folder)}
         self._log = FaultLog(self._folder, time.time())
         self._schedule = FaultSchedule(self._plan, self._log.fired(), self._log.from_s)
         self._log.moment(self._log.from_s, self._step)
@@ -77,26 +79,42 @@ class FaultInjector:
         self._thread.join()
         if self._error is not None and error is None:
             raise self._error
+        if self._error is not None and error is not None:
+            error.add_note(f"no fault was fired any more: {self._error}")
+
+    @property
+    def records(self) -> tuple[FaultRecord, ...]:
+        """What became of each fault; complete once the `with` block has ended."""
+        return tuple(self._records.values())
 
     def hear(self, heard: Heard) -> None:
         """Tell what the driver heard; returns at once."""
         self._heard.put(heard)
 
     def _run(self) -> None:
-        try:
-            with DriverHolds() as self._holds:
-                self._work()
-            for planned, why in self._schedule.unfired(self._step, self._now_s(), self._seen):
-                self._record(planned, time.monotonic(), [], why)
-        except Exception as error:  # raised where the `with` block ends
-            self._error = error
-        finally:
-            self._release()
-            self._log.close()
+        for part in (self._inject, self._release, self._write_off, self._log.close):
+            try:
+                part()
+            except Exception as error:  # the first is raised where the `with` block ends
+                self._error = self._error or error
+
+    def _inject(self) -> None:
+        with DriverHolds() as self._holds:
+            self._work()
 
     def _release(self) -> None:
         for signal in self._schedule.release():
             self._signal(signal.name, signal.number)
+
+    def _write_off(self) -> None:
+        """What never fired, and why: known here, whether or not the disk takes it."""
+        unfired = self._schedule.unfired(self._step, self._now_s(), self._seen)
+        broken = f"no fault was fired any more: {self._error}" if self._error else ""
+        at_s = time.monotonic()
+        records = [self._fate(planned, at_s, [], broken or why) for planned, why in unfired]
+        self._records |= {record.number: record for record in records}
+        for record in records:
+            self._log.record(record)
 
     def _work(self) -> None:
         """Until the `with` block ends."""
@@ -133,7 +151,7 @@ class FaultInjector:
                 continue
             at_s = time.monotonic()
             hits = [self._hit(signal.name) for signal in group if self._deliver(signal)]
-            if planned.number in self._fired:
+            if planned.number in self._struck:
                 continue  # a slowed process stands or goes on: no news
             if hits:
                 self._record(planned, at_s, hits)
@@ -160,10 +178,17 @@ class FaultInjector:
         living = self._living.get(name, Living("", 0))
         return Hit(name, living.host, living.process_id)
 
-    def _record(self, planned: Planned, at_s: float, hits: list[Hit], why: str = "") -> None:
-        if hits:
-            self._fired.add(planned.number)
-        record = FaultRecord(
+    def _record(self, planned: Planned, at_s: float, hits: list[Hit]) -> None:
+        """It fired."""
+        self._struck.add(planned.number)
+        record = self._records[planned.number] = self._fate(planned, at_s, hits)
+        # First, for the driver may hear of the death while the disk is busy.
+        if self._told is not None:
+            self._told(at_s, record)
+        self._log.record(record)
+
+    def _fate(self, planned: Planned, at_s: float, hits: list[Hit], why: str = "") -> FaultRecord:
+        return FaultRecord(
             planned.number,
             str(planned),
             planned.kind,
@@ -175,10 +200,6 @@ class FaultInjector:
             tuple(hits),
             why,
         )
-        # First, for the driver may hear of the death while the disk is busy.
-        if self._told is not None:
-            self._told(at_s, record)
-        self._log.record(record)
 
     def _now_s(self) -> float:
         return self._in_run_s(time.monotonic())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import (
-    AfterValidator,
+    BeforeValidator,
     Field,
     NonNegativeInt,
     ValidationError,
@@ -17,9 +17,10 @@ from pydantic import (
     model_validator,
 )
 
-from trainer.config_errors import KeyPath, explain
+from trainer.allowed import KeyPath
+from trainer.config_errors import dotted, explain, shown
 from trainer.config_file import read_mapping
-from trainer.data_config import Section
+from trainer.data_config import FilePath, Section
 from trainer.errors import ConfigError
 from trainer.running_config import Seconds
 
@@ -40,23 +41,24 @@ _ALLOWS: Final = {
 _NAMES: Final = re.compile(r"worker-\d{1,6}|server|node|driver")
 
 
-def _known(target: str, also: str = "") -> str:
-    if not _NAMES.fullmatch(target):
+def _known(target: object, also: str = "") -> str:
+    if not isinstance(target, str) or not _NAMES.fullmatch(target):
         allowed = f"{also}worker-N, server, node, driver"
-        raise ValueError(f"{target!r} is not allowed; allowed: {allowed}")
+        raise ValueError(f"{shown(target)} is not allowed; allowed: {allowed}")
     return target
 
 
-def _known_one(target: str) -> str:
+def _known_one(target: object) -> str:
     return _known(target)
 
 
-def _known_or_any(target: str) -> str:
-    return target if target == ANY_WORKER else _known(target, "worker (any), ")
+def _known_or_any(target: object) -> str:
+    return ANY_WORKER if target == ANY_WORKER else _known(target, "worker (any), ")
 
 
-Target = Annotated[str, AfterValidator(_known_one)]
-RandomTarget = Annotated[str, AfterValidator(_known_or_any)]
+# Before anything else is checked: whatever it is that is wrong, the names are what is allowed.
+Target = Annotated[str, BeforeValidator(_known_one)]
+RandomTarget = Annotated[str, BeforeValidator(_known_or_any)]
 
 
 class Fault(Section):
@@ -109,8 +111,12 @@ class RandomFaults(Section):
 
     per_minute: Annotated[float, Field(gt=0, le=6000)]
     seed: NonNegativeInt = 0
-    targets: tuple[RandomTarget, ...] = (ANY_WORKER, "server")
-    kinds: tuple[Literal["kill", "pause"], ...] = ("kill",)
+    targets: tuple[RandomTarget, ...] = Field(
+        default=(ANY_WORKER, "server"), examples=["targets: [worker, server]"]
+    )
+    kinds: tuple[Literal["kill", "pause"], ...] = Field(
+        default=("kill",), examples=["kinds: [kill]"]
+    )
     for_s: Seconds = 1.0  # of a pause
 
     @field_validator("targets", "kinds")
@@ -122,13 +128,20 @@ class RandomFaults(Section):
         return names
 
 
+_FAULT: Final = "{kill: worker-1, at_step: 100}"
+
+
 class Plan(Section):
     """A whole plan; `config` and `set` say what `everstep experiment` trains."""
 
-    config: Path | None = None
-    overrides: tuple[str, ...] = Field((), alias="set")
-    faults: tuple[Fault, ...] = ()
-    random: RandomFaults | None = None
+    config: FilePath | None = None
+    overrides: tuple[str, ...] = Field(
+        default=(), alias="set", examples=["set: [training.epochs=100]"]
+    )
+    faults: tuple[Annotated[Fault, Field(examples=[_FAULT])], ...] = Field(
+        default=(), examples=[f"faults: [{_FAULT}]"]
+    )
+    random: RandomFaults | None = Field(default=None, examples=["random: {per_minute: 6}"])
 
     @field_validator("faults", mode="before")
     @classmethod
@@ -147,7 +160,7 @@ def load_plan(path: Path) -> Plan:
     def name(key: KeyPath) -> str:
         if len(key) > 1 and key[0] == "faults":
             key = [f"fault {int(key[1]) + 1}", *key[2:]]
-        return ": ".join([where, ".".join(map(str, key))] if key else [where])
+        return ": ".join([where, dotted(key)] if key else [where])
 
     try:
         plan = Plan(**read_mapping(path, where, "keys, like `faults: ...`"))

@@ -67,8 +67,11 @@ def random_faults(faults: RandomFaults) -> Iterator[Planned]:
         )
 
 
-def check_plan(plan: Plan, config: Config) -> None:
+def check_plan(plan: Plan, config: Config, where: str = "--faults") -> None:
     """Refuse what the configured cluster can not suffer.
+
+    Args:
+        where: what the plan is called in a message.
 
     Raises:
         ConfigError: in one process there is only the driver to hit.
@@ -84,6 +87,6 @@ def check_plan(plan: Plan, config: Config) -> None:
         listed.append("random")
     if listed:
         raise ConfigError(
-            f"--faults: {listed[0]}: with cluster.kind local no actor has a process of its own,"
+            f"{where}: {listed[0]}: with cluster.kind local no actor has a process of its own,"
             " only driver can be hit; set cluster.kind=ray"
         )

@@ -10,8 +10,9 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 from typing import NamedTuple
 
 from actors.messages import DRIVER
+from actors.names import slot_of
 from trainer.faults.holds import Hold
-from trainer.faults.plan import Plan
+from trainer.faults.plan import ANY_WORKER, NODE, Plan
 from trainer.faults.planned import Planned, planned_faults, random_faults
 from trainer.faults.targets import Living, targets
 
@@ -143,5 +144,8 @@ def _due_s(planned: Planned) -> float:
 
 def _why(planned: Planned, step: int, now_s: float, seen: Collection[str]) -> str:
     if _due_s(planned) <= now_s or (planned.at_step is not None and planned.at_step <= step):
-        return f"no such actor lived: {planned.target}; there were {', '.join(sorted(seen))}"
+        if any(planned.target in (slot_of(name), NODE, ANY_WORKER) for name in seen):
+            return f"nobody lived any more whom it could hit: {planned.target}"
+        there = ", ".join(sorted(seen)) or "none at all"
+        return f"no such actor lived: {planned.target}; there were {there}"
     return f"training was over at step {step}, after {now_s:.1f} s"

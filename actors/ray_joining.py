@@ -1,0 +1,104 @@
+"""How this process comes to a Ray, and how others come to a process of it."""
+
+import atexit
+import logging
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import ray
+
+from actors.errors import ClusterError
+from actors.objectives import Shard
+from actors.processes import Links, send_signal
+from actors.ray_address import PRIVATE, chosen, probe, why_not_joined
+from actors.ray_places import private_resources
+from actors.side_thread import SideThread
+from actors.supervisor import Crew
+
+_PROBE_S: Final = 5.0
+_LEAVE_S: Final = 12.0  # it takes 7 s when nobody listens where the head was
+_A_LITTLE: Final = 0.001  # of a node: enough to run there
+
+
+def join(address: str | None, crew: Crew) -> bool:
+    """Join or start Ray; whether it is a private one."""
+    address = chosen(address)
+    private = address == PRIVATE
+    tell: Callable[[str], str] = str
+    what = "start a private Ray" if private else f"join the Ray cluster at {address}"
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if private:
+        asked = math.ceil(crew.min_workers * crew.needs.cpus)
+        options["num_cpus"] = max(asked, os.cpu_count() or 1)
+        options["resources"] = private_resources(crew.needs, crew.max_workers)
+        options["include_dashboard"] = False
+    try:
+        probe(address, _PROBE_S)
+        tell = str if private else why_not_joined
+        ray.init(address=address, **options)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise ClusterError(f"can not {what}: {tell(cause_of(error))}") from error
+    return private
+
+
+def leave() -> None:
+    """Leave Ray, or end the private one; one whose head says nothing is left as it is."""
+    leaving = SideThread("everstep-leave")
+    left = leaving.call(ray.shutdown)
+    if leaving.end(_LEAVE_S):
+        left.result()
+    else:
+        atexit.unregister(ray.shutdown)  # the end of this process would wait for it again
+
+
+def loopback() -> str:
+    """A private Ray is on this machine alone: nobody else can even knock."""
+    return "127.0.0.1"
+
+
+def node_host() -> str:
+    """This node's own address, under which the other nodes know it.
+
+    Not what this machine finds for itself: it may have several, and the cluster uses one.
+    """
+    node_id = ray.get_runtime_context().get_node_id()
+    return next(
+        str(node["NodeManagerAddress"]) for node in ray.nodes() if node["NodeID"] == node_id
+    )
+
+
+def signal_on(host: str, process_id: int, number: int, patience_s: float) -> bool:
+    """Send a signal to a process of that node. False: there is none.
+
+    Raises:
+        ray.exceptions.RayError: the node is gone, or full.
+    """
+    send = ray.remote(send_signal).options(num_cpus=0, resources={f"node:{host}": _A_LITTLE})
+    sending = send.remote(process_id, number)
+    try:
+        sent: bool = ray.get(sending, timeout=patience_s)
+    except ray.exceptions.RayError:
+        ray.cancel(sending)
+        raise
+    return sent
+
+
+def create(
+    options: dict[str, Any], links: Links, name: str, actor_class: type, *arguments: Any
+) -> Any:
+    """Start an actor's process; returns at once."""
+    return ray.remote(actor_class).options(**options).remote(links, name, *arguments)
+
+
+def fetch(shards: Sequence["ray.ObjectRef[Shard]"], number: int) -> Shard:
+    """A shard, in the worker's process: its arrays stay in shared memory, nothing is copied."""
+    shard: Shard = ray.get(shards[number])
+    return shard
+
+
+def cause_of(error: BaseException) -> str:
+    """The one line that says it; above it stands Ray's own traceback."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else repr(error)

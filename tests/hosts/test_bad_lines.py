@@ -1,0 +1,46 @@
+"""The line of a node is bad for a whole training: slower, not wrong."""
+
+import pytest
+
+from tests.command import Everstep
+from tests.hosts.line import Weather
+from tests.hosts.network import Network
+from tests.hosts.nodes import RayNodes
+from tests.hosts.training import LONG, Run
+
+pytestmark = pytest.mark.hosts
+
+WEATHERS = {
+    "20 percent of the frames are lost": Weather(loss=0.2),
+    "an answer takes 100 ms longer": Weather(delay_s=0.05),
+    "it takes in no word": Weather(deaf=True),
+    "no word comes out": Weather(mute=True),
+}
+
+
+@pytest.mark.parametrize("what", WEATHERS)
+def test_a_bad_line_makes_a_training_slower_and_not_wrong(
+    what: str, network: Network, nodes: RayNodes, everstep: Everstep
+) -> None:
+    weather = WEATHERS[what]
+    run = Run(everstep, nodes, "--set=cluster.workers=4", epochs=LONG)
+    run.wait_until_in_an_epoch()
+    bad = run.without_server(*network.hosts[1:3])
+    there = {name for name, address in run.where().items() if address == bad.address}
+    with bad.weather(weather):
+        if weather.deaf or weather.mute:  # half a conversation is none
+            run.wait_for(lambda: not there & {*run.where()})
+        run.wait_until_it_moved()
+    run.result_of_this_epoch()
+
+
+def test_a_slow_line_makes_a_training_slower_and_not_wrong(
+    network: Network, nodes: RayNodes, everstep: Everstep
+) -> None:
+    run = Run(everstep, nodes, "--set=cluster.workers=4", epochs=LONG)
+    run.wait_until_in_an_epoch()
+    slow = run.without_server(*network.hosts[1:3])
+    slow.limit("10mbit")
+    run.wait_until_it_moved()
+    assert run.workers_on(slow)
+    run.result_of_this_epoch()

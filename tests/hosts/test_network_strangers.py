@@ -1,0 +1,75 @@
+"""Somebody on the network who has no business with the training: on its ports, and on Ray's."""
+
+import secrets
+import socket
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from actors.addresses import Address
+from tests.command import Everstep
+from tests.hosts.network import Network
+from tests.hosts.nodes import RayNodes
+from tests.hosts.training import Run
+from tests.strangers import GARBAGE, prove_wrongly, say
+
+pytestmark = pytest.mark.hosts
+
+
+def link_ports(process_ids: set[int]) -> set[Address]:
+    """Where these processes listen, and speak Everstep's protocol; called within a host."""
+    found = set()
+    for process_id in process_ids:
+        for listening in psutil.Process(process_id).net_connections("tcp"):
+            if listening.status == psutil.CONN_LISTEN and speaks_everstep(listening.laddr):
+                found.add((listening.laddr.ip, listening.laddr.port))
+    return found
+
+
+def speaks_everstep(address: Address) -> bool:
+    with suppress(OSError), socket.create_connection(address, timeout=1.0) as connection:
+        return connection.recv(8) == b"EVERSTEP"
+    return False
+
+
+def test_a_stranger_on_the_link_ports_is_refused_and_counted(
+    network: Network, nodes: RayNodes, everstep: Everstep
+) -> None:
+    run = Run(everstep, nodes, "--set=cluster.workers=4")
+    run.wait_until_in_an_epoch()
+    ports = set()
+    for host in network.hosts:
+        mine = {process.pid for process in host.processes()}
+        with host.entered():
+            found = link_ports(mine)
+        assert {ip for ip, _ in found} <= {host.address}  # not every address of the host
+        ports |= found
+    assert len(ports) == 2  # the server's and the driver's; nobody calls a worker
+    stranger = network.hosts[1]
+    with stranger.entered():
+        for address in ports:
+            for words in GARBAGE.values():
+                say(address, words)
+            prove_wrongly(address)
+    result = run.result()
+    assert result["refused_connections"] >= 2 * (len(GARBAGE) + 1)
+    assert (result["deaths"], result["suspicions"]) == (0, 0)
+
+
+@pytest.mark.parametrize("token", [None, secrets.token_hex(32)], ids=["no token", "another"])
+def test_a_client_without_the_token_is_refused_in_one_clear_line(
+    token: str | None, network: Network, nodes: RayNodes, everstep: Everstep
+) -> None:
+    for name in nodes.token:
+        del everstep.environment[name]
+    if token is not None:
+        everstep.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    everstep.environment["RAY_NUM_REDIS_GET_RETRIES"] = "2"  # Ray asks so often; 20 take 20 s
+    everstep.prefix = network.hosts[1].command(within=everstep.directory)
+    done = everstep.run("train", "--address", nodes.address, "--out", "run")
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-2]
+    assert line.startswith(f"everstep: can not join the Ray cluster at {nodes.address}: ")
+    assert line.endswith("a cluster with token authentication wants RAY_AUTH_MODE=token here too")
+    assert not (everstep.directory / "run").exists()

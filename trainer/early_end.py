@@ -1,0 +1,38 @@
+"""A training that ends early: its error says what is kept, and no empty run stays behind.
+
+It never decides whether to go on: the error that ended the training goes its way.
+"""
+
+from trainer.errors import DivergedError
+from trainer.keeper import Keeper
+from trainer.run_directory import RunDirectory
+from trainer.run_place import EVENTS, resume_command
+
+
+def tell_what_is_kept(
+    error: BaseException, directory: RunDirectory, keeper: Keeper, has_history: bool
+) -> None:
+    """Add the lines to the error; a directory that holds nothing of worth is removed.
+
+    Args:
+        has_history: its events tell what a person may want to know: deaths, or earlier lives.
+
+    Raises:
+        OSError: the directory could not be removed.
+    """
+    if keeper.kept and isinstance(error, DivergedError):
+        error.add_note(f"kept: {keeper.kept.path}")
+        error.add_note("resumed from that, the training would diverge again")
+    elif keeper.kept:
+        error.add_note(f"kept: {keeper.kept.path}")
+        error.add_note(f"go on with: {resume_command(directory.path)}")
+    elif keeper.failure:
+        error.add_note(f"nothing could be kept: {keeper.failure}")
+        error.add_note(f"begin anew with: {resume_command(directory.path)}")
+    elif has_history:
+        error.add_note("no epoch was finished; nothing is kept")
+        error.add_note(f"what happened: {directory.path / EVENTS}")
+        error.add_note(f"begin anew with: {resume_command(directory.path)}")
+    else:
+        error.add_note("no epoch was finished; nothing is kept")
+        directory.discard()
