@@ -112,7 +112,7 @@ def test_an_actor_that_can_not_even_be_created_is_told_as_a_death_with_its_cause
     def refuse(*_: object) -> None:
         raise TypeError("no pickle of a lock")
 
-    monkeypatch.setattr("actors.ray_cluster._create", refuse)
+    monkeypatch.setattr("actors.ray_cluster.create", refuse)
     crew = Crew(1, 1, Supervision(Intensity(1, 60.0), Intensity(1, 60.0)))
     with RayCluster(toy_job(4), crew) as cluster:
         facts = []

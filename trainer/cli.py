@@ -16,6 +16,15 @@ import typer
 
 from actors.errors import EverstepError
 from actors.side_thread import end_if_a_call_hangs
+from trainer.command_options import (
+    AddressOption,
+    CheckpointOption,
+    ConfigArgument,
+    FaultsOption,
+    ProfileOption,
+    RunDirectoryArgument,
+    SetOption,
+)
 from trainer.errors import ConfigError, DataError, RunDirectoryError
 from trainer.stop_signals import stopped_by_signals
 from trainer.words import fitted
@@ -29,44 +38,6 @@ app = typer.Typer(
     help="Train neural networks with actors that may die at any moment: the final weights"
     " are the same bytes.",
 )
-
-RunDirectoryArgument = Annotated[
-    str, typer.Argument(metavar="DIR", help="The run directory that `train` wrote: path or URL.")
-]
-ConfigArgument = Annotated[
-    Path | None,
-    typer.Argument(metavar="CONFIG.yaml", help="Default: the handwritten digits."),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one key; may be repeated."),
-]
-AddressOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST:PORT",
-        help="Join this Ray cluster; default: RAY_ADDRESS, else a private Ray on this"
-        " machine. `auto`: the one of this node; `local`: a private Ray in any case.",
-    ),
-]
-FaultsOption = Annotated[
-    Path | None,
-    typer.Option(metavar="PLAN.yaml", help="What to do to the training on purpose."),
-]
-ProfileOption = Annotated[
-    bool,
-    typer.Option(
-        "--profile", help="Show where each step's time goes; write DIR/trace.json for Perfetto."
-    ),
-]
-CheckpointOption = Annotated[
-    str | None,
-    typer.Option(
-        "--checkpoint",
-        metavar="NAME",
-        help="A checkpoint's file, or its name in DIR/checkpoints; default: the newest.",
-    ),
-]
 
 
 @app.command()
