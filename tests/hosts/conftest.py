@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -21,6 +21,15 @@ from tests.hosts.training import on_host
 Record = Callable[[str, Sequence[float], Mapping[str, Any]], None]
 _RECORDED = pytest.StashKey[list[str]]()
 
+# Debian's names of what makes hosts and cables, and of what `ray up` runs.
+_PACKAGES: Final = {
+    "iproute2": ("ip", "tc"),
+    "openssh-server": ("sshd",),
+    "openssh-client": ("ssh", "ssh-keygen"),
+    "rsync": ("rsync",),
+}
+_PATH: Final = f"{os.environ['PATH']}:/usr/sbin"
+
 # Four workers need them all; the server goes to one of those with room for fewer, not to the head.
 CPUS = (2, 1, 1)
 
@@ -29,8 +38,9 @@ def why_not() -> str | None:
     """What is missing on this machine to make hosts; None: nothing."""
     if os.geteuid() != 0:
         return "only root makes network namespaces; run: sudo -E env PATH=$PATH pytest -m hosts"
-    if shutil.which("ip") is None or shutil.which("tc") is None:
-        return "ip and tc make hosts and cables; install iproute2"
+    for package, commands in _PACKAGES.items():
+        if missing := [each for each in commands if shutil.which(each, path=_PATH) is None]:
+            return f"no {' and no '.join(missing)} on this machine; install {package}"
     if not Path("/dev/net/tun").exists():
         return "/dev/net/tun makes bad lines, and this machine has none"
     return None
