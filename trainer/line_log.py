@@ -26,7 +26,7 @@ class LineLog:
         Raises:
             RunWriteError: it could not be written, and waits.
         """
-        self._waiting.append(json.dumps(line).encode() + b"\n")
+        self._waiting.append(encoded(line))
         self.flush()
 
     def flush(self) -> None:
@@ -58,8 +58,7 @@ class LineLog:
             OSError: it was left as it was.
         """
         if lines or self.path.exists():
-            text = "".join(json.dumps(line) + "\n" for line in lines)
-            write_atomically(self.path, text.encode())
+            write_atomically(self.path, encoded(*lines))
 
     def _append(self, content: bytes) -> None:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -73,6 +72,11 @@ class LineLog:
                 raise
         finally:
             os.close(descriptor)
+
+
+def encoded(*lines: dict[str, Any]) -> bytes:
+    """The lines as they stand in a file."""
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
 
 def parsed_lines(content: bytes) -> list[dict[str, Any]]:

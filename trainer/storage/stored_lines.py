@@ -1,11 +1,10 @@
 """JSON lines in a store that can not append: gathered in memory, and the whole file put anew."""
 
-import json
 import threading
 from typing import Any
 
 from trainer.errors import RunWriteError
-from trainer.line_log import parsed_lines
+from trainer.line_log import encoded, parsed_lines
 from trainer.storage.stored_path import StoredPath
 
 
@@ -21,7 +20,7 @@ class StoredLines:
 
     def append(self, line: dict[str, Any]) -> None:
         """Keep a line for the next `flush`; returns at once."""
-        self._waiting.append(json.dumps(line).encode() + b"\n")
+        self._waiting.append(encoded(line))
 
     def flush(self) -> None:
         """Write what waits, if there is any; may be called in a thread of its own.
@@ -54,7 +53,7 @@ class StoredLines:
             OSError: it was left as it was.
         """
         with self._flushing:
-            content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+            content = encoded(*lines)
             if content != self._content():
                 self._put(content)
 
