@@ -51,22 +51,23 @@ class ParameterServer:
         seen_step: int = 0,
         pool: ArrayPool | None = None,
     ) -> None:
-        """Go on from `state`; its arrays are read, never written.
+        """Go on from a copy of `state`.
 
         Args:
             seen_step: the newest step that anybody is known to have heard of.
-            pool: leases the parameters of each step.
+            pool: leases what is sent: the parameters of each step.
         """
         self._name = name
         self._optimizer = optimizer
         self._tree = Tree(shard_count)
-        self._parameters = state.parameters
-        self._optimizer_state = state.optimizer_state
+        self._pool = pool or ArrayPool()
+        self._scratch = ArrayPool()  # for sums, which stay here
+        self._parameters = self._copy(state.parameters)
+        self._optimizer_state = self._copy(state.optimizer_state)
         self._step = self._until_step = state.step
         self._epoch = state.epoch
         self._sample_count = state.sample_count
         self._loss_sum = state.loss_sum
-        self._pool = pool or ArrayPool()
         self._reduction = self._new_reduction()
         self._workers: dict[str, None] = {}  # a set that keeps its order
         self._now_s = 0.0
@@ -217,7 +218,12 @@ class ParameterServer:
 
     def _new_reduction(self) -> Reduction:
         size, dtype = self._parameters.size, self._parameters.dtype
-        return Reduction(self._tree, lambda: self._pool.take(size, dtype))
+        return Reduction(self._tree, lambda: self._scratch.take(size, dtype))
+
+    def _copy(self, vector: Vector) -> Vector:
+        copy = self._pool.take(vector.size, vector.dtype)
+        copy[:] = vector
+        return copy
 
     def _weights(self) -> Weights:
         return Weights(self._step, self._parameters)
