@@ -5,6 +5,7 @@ run on them is what cluster.yaml says, but for the two commands that would insta
 the network: there is the environment of the tests instead, with the sources that Ray brought.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -17,15 +18,18 @@ import psutil
 import pytest
 import yaml
 
-from tests.command import DEADLINE_S, Everstep, result_of
+from tests.command import DEADLINE_S, events_of, result_of
 from tests.hosts.network import Host, Network
 from tests.hosts.nodes import RayNodes
 from tests.hosts.ssh import SecureShell
-from tests.hosts.training import Run, settings, undisturbed
+from tests.hosts.training import settings, undisturbed
 
 pytestmark = pytest.mark.hosts
 
 EPOCHS: Final = 2
+# Each worker wants a whole host. One more than the head runs Ray anyway: Ray's autoscaler sees that
+# the third is wanted.
+_SETS: Final = ("--set=cluster.workers=3", f"--set=cluster.worker_cpus={os.cpu_count()}")
 _BIN: Final = Path(sys.executable).parent
 _INSTEAD: Final = {
     "python3 -m venv ": f"mkdir ~/everstep-env && ln -s {_BIN} ~/everstep-env/bin",
@@ -56,6 +60,17 @@ class Launched(RayNodes):
         done = self._run(self.laptop, "ray", command, str(self.file), *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def train(self, directory: Path, command: str) -> set[str]:
+        """Three workers, by `ray exec` on the head, to the undisturbed end; the actors' addresses.
+
+        Args:
+            command: what is executed; `{}` is the command that trains. It names no address.
+        """
+        train = ["everstep", "train", *settings(EPOCHS), *_SETS, "--out", str(directory)]
+        self.launcher("exec", command.format(" ".join(train)))
+        assert result_of(directory)["digest"] == undisturbed(EPOCHS)
+        return {e["host"] for e in events_of(directory) if e["event"] == "joined"}
 
     def stop_workers(self) -> None:
         """As docs/clusters.md says, after `ray down`."""
@@ -132,15 +147,10 @@ def refused(cluster: Launched, host: Host, directory: Path, *command: str) -> st
 def test_ray_up_makes_a_cluster_of_hosts_that_trains_and_ray_down_ends_it(
     launched: Launched, tmp_path: Path
 ) -> None:
-    from ray._private.utils import get_num_cpus
-
     made = launched.ray(launched.laptop, "get-auth-token", "--generate")
     assert made.returncode == 0, made.stderr
     launched.launcher("up", "-y")
-    # Each worker wants a whole host. One more than the head runs Ray anyway: Ray's autoscaler
-    # sees that the third is wanted.
-    sets = ("--set=cluster.workers=3", f"--set=cluster.worker_cpus={get_num_cpus()}")
-    run = Run(Everstep(tmp_path), launched, *sets, on=launched.head, epochs=EPOCHS)
+    assert launched.train(tmp_path / "run", "{}") == set(launched.hosts)
 
     stranger, command = tmp_path / "stranger", (sys.executable, "-m", "trainer", "train")
     options = ("--address", launched.address, "--out", "run")
@@ -150,14 +160,8 @@ def test_ray_up_makes_a_cluster_of_hosts_that_trains_and_ray_down_ends_it(
     job = ("ray", "job", "submit", "--address=http://127.0.0.1:8265", "--", "ls")
     assert "Missing authentication token" in refused(launched, launched.head, stranger, *job)
 
-    assert run.result()["workers"] == 3
-    assert {event["host"] for event in run.events("joined")} == set(launched.hosts)
-
-    directory = tmp_path / "job"
-    train = ("everstep", "train", *settings(EPOCHS), "--out", str(directory))
-    said = launched.launcher("exec", f"ray job submit -- {' '.join(train)}")
-    assert "succeeded" in said
-    assert result_of(directory)["digest"] == undisturbed(EPOCHS)
+    by_job = launched.train(tmp_path / "job", "ray job submit -- {}")
+    assert by_job == set(launched.hosts)
 
     launched.launcher("down", "-y")
     launched.stop_workers()
