@@ -13,7 +13,7 @@ from typing import Final, cast
 from actors.cluster import Heard
 from actors.coordinator import Coordinator
 from actors.endpoint import Endpoint
-from actors.messages import DRIVER, SERVER, Stop, TakeSnapshot, TakeTimes
+from actors.messages import DRIVER, SERVER, HandOver, Stop, TakeTimes
 from actors.names import slot_of
 from actors.orders import (
     CLUSTER,
@@ -74,9 +74,7 @@ class DriverMailbox:
         for name, process in [*self.processes.items()]:
             if process.host == host and name not in self._leaving:
                 self._leaving[name] = f"its node {host} is drained"
-                if slot_of(name) == SERVER:  # the next one goes on from there
-                    self._endpoint.posts.put(name, TakeSnapshot())
-                self._endpoint.posts.put(name, Stop())
+                self._endpoint.posts.put(name, HandOver() if slot_of(name) == SERVER else Stop())
 
     def take_times(self) -> list[str]:
         """Ask every living actor for its `Times`; from any thread, without waiting."""

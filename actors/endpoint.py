@@ -118,15 +118,15 @@ class Endpoint:
         return received
 
     def close(self, reason: str, flush_s: float = 1.0) -> None:
-        """Say why to all peers, write what is queued for at most `flush_s`, close all links."""
+        """Say why to all peers, write what is queued unless one takes none for `flush_s`, close."""
         if self._closed:
             return
         self._closed = True
         for name in self.names():
             self.send(name, Exit(reason))
-        until_s = self._clock() + flush_s
-        while any(link.pending for link in self._links()) and self._clock() < until_s:
-            self.receive(until_s - self._clock())
+        began_s = self._clock()
+        while any(link.is_flushing(began_s, self._clock(), flush_s) for link in self._links()):
+            self.receive(flush_s)
         for link in list(self._links()):
             self._close(link, reason)
         self._selector.close()

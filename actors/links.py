@@ -67,6 +67,10 @@ class Link:
         """Something waits to be written, or for the peer to prove itself."""
         return bool(self._outgoing or self._held)
 
+    def is_flushing(self, began_s: float, now_s: float, limit_s: float) -> bool:
+        """Something is pending, and the peer has taken some since then within the limit."""
+        return self.pending and now_s - (self.waiting_since_s or began_s) < limit_s
+
     def set_options(self, timeout_s: float) -> None:
         """Send at once, and notice a host that is gone without a word."""
         if self._is_local:

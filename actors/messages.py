@@ -88,6 +88,11 @@ class TakeSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """Driver -> server: send me a `Snapshot` and leave; the next server goes on from there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Server -> driver: its whole state after `step` steps, a pure function of the step.
 
@@ -210,7 +215,7 @@ class Stop:
 
 
 RemoteMessage: TypeAlias = (
-    Hello | ServerAt | Assign | RunEpoch | Weights | Dx | TakeSnapshot | Snapshot | EpochDone
-    | TakeTimes | Times | Progress | Late | Stall | Repeated | NotFinite | Refused | Ping | Pong
-    | Returned | Exit | Stop
+    Hello | ServerAt | Assign | RunEpoch | Weights | Dx | TakeSnapshot | HandOver | Snapshot
+    | EpochDone | TakeTimes | Times | Progress | Late | Stall | Repeated | NotFinite | Refused
+    | Ping | Pong | Returned | Exit | Stop
 )  # fmt: skip

@@ -15,6 +15,7 @@ from actors.messages import (
     DRIVER,
     Dx,
     EpochDone,
+    HandOver,
     Hello,
     Late,
     NotFinite,
@@ -86,6 +87,8 @@ class ParameterServer:
                 return self._run_epoch(epoch, until_step)
             case TakeSnapshot():
                 return [(DRIVER, Snapshot(*self._state()))]
+            case HandOver():
+                return [(DRIVER, Snapshot(*self._state())), (CLUSTER, Leave("left in order"))]
             case Hello(name, step=step):
                 self._workers[name] = None
                 self._seen_step = max(self._seen_step, step)

@@ -9,7 +9,6 @@ when its own is lost.
 On a private Ray there is one node and nothing to choose. Next: `placement.py`, which chooses.
 """
 
-import socket
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
@@ -25,6 +24,7 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from actors.knocking import who_answers
 from actors.messages import SERVER
 from actors.names import slot_of
 from actors.placement import Needs, Node, node_for_server, node_for_worker, shortage
@@ -60,8 +60,7 @@ class Places:
         """Those of them for whom no node has room."""
         workers = [name for name in names if slot_of(name) != SERVER]
         if self._private:
-            full = not any(node.has_room(self._needs) for node in nodes_there())
-            return tuple(workers) if full else ()
+            return tuple(workers) if self._is_full() else ()
         placed = self._placed()
         return tuple(name for name in workers if slot_of(name) not in placed)
 
@@ -78,6 +77,13 @@ class Places:
         if any(node.has_room(self._needs) for node in nodes_there()):
             why = "its start hangs"
         return f"{self.shortage()}: {why}; see cluster.start_timeout_s"
+
+    def _is_full(self) -> bool:
+        """A private Ray has not room for all; of one that has, some may just not be free yet."""
+        nodes = nodes_there()
+        if sum(node.places(self._needs) for node in nodes) >= self._worker_count:
+            return False
+        return not any(node.has_room(self._needs) for node in nodes)
 
     def release(self) -> None:
         """Nothing is reserved any more."""
@@ -131,19 +137,21 @@ class Places:
             if group.get("state") == _CREATED
         }
 
-    def _answering(self, suspect: str | None) -> list[Node]:
-        """The nodes that can take an actor, also while Ray has not noticed that one is lost.
+    def _answering(self, earlier: str | None) -> list[Node]:
+        """The nodes that can take an actor, also while Ray has not noticed that some are lost.
 
         Args:
-            suspect: the id of the node on which the actor's earlier life was.
+            earlier: the id of the node on which the actor's earlier life was: who dies may have
+                died with a node, and that one with others.
         """
-        suspects = self._silent | ({suspect} if suspect else set())
-        doors = {
-            node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"])
-            for node in ray.nodes()
-            if node["Alive"] and node["NodeID"] in suspects
-        }
-        self._silent = {node_id for node_id, door in doors.items() if not _answers(door)}
+        doors = {}
+        if earlier is not None or self._silent:
+            doors = {
+                node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"])
+                for node in ray.nodes()
+                if node["Alive"]
+            }
+        self._silent = doors.keys() - who_answers(doors, _KNOCK_S)
         leaving = self._silent.union(_ids_going())
         return [node for node in nodes_there() if node.node_id not in leaving]
 
@@ -176,14 +184,9 @@ def private_resources(needs: Needs, worker_count: int) -> dict[str, float]:
 
 
 def _ids_going() -> Collection[str]:
-    """Of the nodes that are drained."""
-    going: Collection[str] = ray_state.state.get_draining_nodes().keys()
-    return going
-
-
-def _answers(door: tuple[str, int]) -> bool:
+    """Of the nodes that are drained. Ray has no public word for them, and one day no such one."""
     try:
-        socket.create_connection(door, timeout=_KNOCK_S).close()
-    except OSError:
-        return False
-    return True
+        going: Collection[str] = ray_state.state.get_draining_nodes().keys()
+    except AttributeError:
+        return ()
+    return going

@@ -24,6 +24,7 @@ from actors.messages import (
     Dx,
     EpochDone,
     Exit,
+    HandOver,
     Hello,
     Late,
     NotFinite,
@@ -78,6 +79,7 @@ TYPES: Final[dict[int, type[RemoteMessage]]] = {
     21: Returned,
     22: TakeTimes,
     23: Times,
+    24: HandOver,
 }
 LAYOUTS: Final = {tag: Layout(kind) for tag, kind in TYPES.items()}
 _TAGS: Final[dict[type[Message], int]] = {kind: tag for tag, kind in TYPES.items()}

@@ -4,6 +4,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -160,6 +161,35 @@ def test_a_peer_that_accepts_slowly_is_not_down(
         received += link._decoder.advance(count)
     assert clock.now_s > 100.0 + 20.0  # twice the timeout
     assert server.names() == ["worker-0"]
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_who_leaves_waits_for_a_peer_as_long_as_it_takes_something(
+    takes: bool, endpoint: Callable[..., Endpoint], clock: Clock
+) -> None:
+    server, slow = linked(endpoint)
+    link = slow._named["server"]
+    received: list[object] = []
+
+    def looked_at() -> float:
+        clock.now_s += 0.5  # a peer that takes nothing has a second
+        if takes and not received:
+            take_some()
+        return clock.now_s
+
+    def take_some() -> None:
+        view = link._decoder.view
+        with suppress(BlockingIOError):
+            count, _ = link._read_into(view[: 1 << 18])
+            received.extend(link._decoder.advance(count))
+
+    server.send("worker-0", Weights(1, np.ones(1 << 21, "f4")))  # 8 MiB, sent as bytes
+    server._clock = looked_at
+    began_s = clock.now_s
+    server.close("left in order")
+    assert (clock.now_s - began_s > 10.0) == takes
+    while takes and not received:  # the rest lies at this end
+        take_some()
 
 
 def test_for_a_stopped_peer_only_the_newest_weights_wait_whatever_the_number_of_steps(

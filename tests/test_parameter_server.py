@@ -11,6 +11,7 @@ from actors.messages import (
     DRIVER,
     Dx,
     EpochDone,
+    HandOver,
     Late,
     NotFinite,
     Ping,
@@ -188,6 +189,17 @@ def test_a_snapshot_can_be_taken_at_any_moment_and_nothing_of_a_running_step_is_
 
 def test_a_snapshot_before_the_first_epoch_is_the_first_state() -> None:
     assert values_of(only(server().handle(TakeSnapshot()), Snapshot)) == values_of(toy_job(2).state)
+
+
+def test_who_hands_over_sends_its_state_and_leaves() -> None:
+    core, other = server(), server()
+    for one in (core, other):
+        one.handle(RunEpoch(0, 9))
+        one.handle(dx(0, 0, 2))
+    state = only(other.handle(TakeSnapshot()), Snapshot)
+    (to_driver, sent), (to_cluster, leave) = core.handle(HandOver())
+    assert (to_driver, values_of(sent)) == (DRIVER, values_of(state))
+    assert (to_cluster, leave) == (CLUSTER, Leave("left in order"))
 
 
 def test_a_snapshot_is_never_written_again() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import replace
 from pkgutil import resolve_name
 from threading import Event
@@ -149,6 +150,44 @@ def test_a_full_private_ray_is_this_machine(monkeypatch: pytest.MonkeyPatch) -> 
     places = Places(Needs(), 3, private=True)
     assert places.unplaced([SERVER, "worker-2"]) == ("worker-2",)
     assert places.shortage() == "3 workers ask for 1 CPU each; this machine has 2 CPU, 0 free"
+
+
+def test_a_private_ray_that_has_room_for_all_is_slow_and_not_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is free while Ray starts those very workers, or has not cleared away a dead one."""
+    there = [Node("a", "10.0.0.1", {"CPU": 2.0}, {})]
+    monkeypatch.setattr("actors.ray_places.nodes_there", lambda: there)
+    assert Places(Needs(), 2, private=True).unplaced(["worker-0", "worker-1"]) == ()
+
+
+def test_who_died_with_a_node_goes_to_one_that_answers_at_the_first_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray has noticed nothing yet, and another node was lost together with that one."""
+    names = ("a", "b", "c")
+    nodes = [Node(name, f"10.0.0.{name}", {"CPU": 1.0}, {"CPU": 1.0}) for name in names]
+    told = [
+        {"NodeID": node.node_id, "NodeManagerAddress": node.host, "NodeManagerPort": 1}
+        | {"Alive": True}
+        for node in nodes
+    ]
+    asked: list[Mapping[str, tuple[str, int]]] = []
+
+    def who_answers(doors: Mapping[str, tuple[str, int]], patience_s: float) -> set[str]:
+        asked.append(doors)
+        return {"c"} & doors.keys()
+
+    monkeypatch.setattr("ray.nodes", lambda: told)
+    monkeypatch.setattr("actors.ray_places.nodes_there", lambda: nodes)
+    monkeypatch.setattr("actors.ray_places._ids_going", set)
+    monkeypatch.setattr("actors.ray_places.who_answers", who_answers)
+    places = Places(Needs(), 1, private=False)
+    assert places._answering(None) == nodes  # nobody died: nobody is asked
+    assert asked == [{}]
+    assert [node.node_id for node in places._answering("a")] == ["c"]
+    assert [node.node_id for node in places._answering(None)] == ["c"]  # they are silent still
+    assert asked[2].keys() == {*names}
 
 
 def test_each_worker_is_given_what_it_asks_for_by_ray_s_own_names() -> None:
