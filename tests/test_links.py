@@ -172,7 +172,7 @@ def test_who_leaves_waits_for_a_peer_as_long_as_it_takes_something(
     received: list[object] = []
 
     def looked_at() -> float:
-        clock.now_s += 0.5  # a peer that takes nothing has a second
+        clock.now_s += 0.05  # a peer that takes nothing has a second
         if takes and not received:
             take_some()
         return clock.now_s
@@ -180,14 +180,14 @@ def test_who_leaves_waits_for_a_peer_as_long_as_it_takes_something(
     def take_some() -> None:
         view = link._decoder.view
         with suppress(BlockingIOError):
-            count, _ = link._read_into(view[: 1 << 18])
+            count, _ = link._read_into(view[: 1 << 16])
             received.extend(link._decoder.advance(count))
 
     server.send("worker-0", Weights(1, np.ones(1 << 21, "f4")))  # 8 MiB, sent as bytes
     server._clock = looked_at
     began_s = clock.now_s
     server.close("left in order")
-    assert (clock.now_s - began_s > 10.0) == takes
+    assert (clock.now_s - began_s > 2.0) == takes
     while takes and not received:  # the rest lies at this end
         take_some()
 
