@@ -172,7 +172,7 @@ def test_who_leaves_waits_for_a_peer_as_long_as_it_takes_something(
     received: list[object] = []
 
     def looked_at() -> float:
-        clock.now_s += 0.05  # a peer that takes nothing has a second
+        clock.now_s += 0.05 if takes else 0.5  # who takes nothing has a second
         if takes and not received:
             take_some()
         return clock.now_s
