@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from actors.messages import RunEpoch, Snapshot, Vector
 from actors.objectives import Objective, Optimizer, Shard
-from actors.orders import DriverMessage
+from actors.orders import DriverMessage, Rounding
 from actors.stopwatch import TIMES_BYTES
 
 
@@ -28,6 +28,7 @@ class Job:
     state: Snapshot
     profile: bool = False  # the actors tell how they spend each step
     name: str = "unnamed"  # by which a cluster's metrics tell it from others
+    rounding: Rounding | None = None  # of the run's first host; None: it has had none yet
 
     @property
     def array_bound_bytes(self) -> int:

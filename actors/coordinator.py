@@ -56,15 +56,17 @@ from actors.supervisor import Crew, Supervisor
 class Coordinator:
     """Answers `Begin`, `Hello`, `Down`, `Late` and `Tick` with orders."""
 
-    def __init__(self, crew: Crew, shard_count: int, state: Snapshot) -> None:
-        """`state`: what the first server starts from."""
+    def __init__(
+        self, crew: Crew, shard_count: int, state: Snapshot, likeness: Likeness | None = None
+    ) -> None:
+        """`state`: what the first server starts from; `likeness`: knows the hosts before."""
         self._crew = crew
         self._newest = state
         self._assignment = Assignment(shard_count)
         self._presence = Presence(crew.link_timeout_s)
         self._supervisor = Supervisor(crew.supervision)
         self._muster = Muster(crew.min_workers, crew.start_timeout_s)
-        self._likeness = Likeness()
+        self._likeness = likeness or Likeness()
         self._server: Hello | None = None
         self._run: RunEpoch | None = None  # asked of the server, and of each new one
         self._snapshot_wanted = False  # likewise
@@ -208,8 +210,7 @@ class Coordinator:
             return []
         why = f"did not start within {self._crew.start_timeout_s:g} s"
         if self._server is None or not self._assignment.workers:
-            none = "no worker is there, and a new one"
-            who = none if self._server else "the parameter server"
+            who = "no worker is there, and a new one" if self._server else "the parameter server"
             return self._fail(f"{who} {why}{self._last_death}", is_overdue=True)
         return [*self._muster.begin_with_less(why), (DRIVER, Ready())]
 

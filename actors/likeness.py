@@ -5,21 +5,24 @@ well, but which host computes what then shows in the last bits. `arithmetic.py` 
 """
 
 from actors.messages import DRIVER, Hello
-from actors.orders import Envelope, Unlike
+from actors.orders import Envelope, Rounding, Unlike
 
 
 class Likeness:
     """Compares every host with the first one; each that differs is told once."""
 
-    def __init__(self) -> None:
-        self._first: Hello | None = None
+    def __init__(self, first: Rounding | None = None) -> None:
+        """`first`: of the run's earlier processes; None: the first actor here is the first."""
+        self._first = first
         self._told: set[tuple[str, str]] = set()
 
     def compare(self, hello: Hello) -> list[Envelope]:
         """What the driver is to be told of a host, now that an actor there has said Hello."""
         if not hello.arithmetic:
             return []
-        first = self._first = self._first or hello
+        if (first := self._first) is None:
+            self._first = Rounding(hello.host, hello.arithmetic)
+            return [(DRIVER, self._first)]
         known = (hello.host, hello.arithmetic)
         if hello.arithmetic == first.arithmetic or known in self._told:
             return []

@@ -11,12 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self, cast
 
+from actors.arithmetic import arithmetic_here
 from actors.cluster import Heard, Job, one_blas_thread
 from actors.coordinator import Coordinator
 from actors.cores import Core, make_core
 from actors.errors import ClusterError, EverstepError
 from actors.finite import numbers_may_overflow
 from actors.last_words import last_words
+from actors.likeness import Likeness
 from actors.messages import (
     DRIVER,
     SERVER,
@@ -57,7 +59,7 @@ class LocalCluster:
         self._queue: deque[Envelope] = deque()
         self._inbox: deque[Heard] = deque()
         crew = Crew(worker_count, worker_count)
-        coordinator = Coordinator(crew, len(job.shards), job.state)
+        coordinator = Coordinator(crew, len(job.shards), job.state, Likeness(job.rounding))
         self._cores: dict[str, Core] = {_COORDINATOR: coordinator}
 
     def __enter__(self) -> Self:
@@ -141,7 +143,8 @@ class LocalCluster:
         if isinstance(order, Connect):
             self._queue.append((order.name, order.hello))
             return
-        hello = Hello(order.name, "localhost", os.getpid(), port=1)  # any but 0: it listens
+        # Any port but 0: it listens.
+        hello = Hello(order.name, "localhost", os.getpid(), 1, arithmetic=arithmetic_here())
         if self._job.profile:
             self._cores[order.name] = profiled_core(self._job, order, hello, self._clock)
         else:

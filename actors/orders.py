@@ -138,6 +138,14 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class Rounding:
+    """What decides how the run's first host rounds: every other one is compared with it."""
+
+    host: str
+    arithmetic: str  # as `Hello` says it
+
+
+@dataclass(frozen=True, slots=True)
 class Unlike:
     """`name`'s host rounds otherwise than another: the final weights may be other bytes."""
 
@@ -201,8 +209,8 @@ class Failed:
 
 DriverMessage: TypeAlias = (
     Snapshot | EpochDone | Progress | Stall | Repeated | NotFinite | Refused | Times
-    | Ready | Joined | Unplaced | Missing | Unlike | Died | Restarting | Suspected | Silent
-    | Assigned | Failed
+    | Ready | Joined | Unplaced | Missing | Rounding | Unlike | Died | Restarting | Suspected
+    | Silent | Assigned | Failed
 )  # fmt: skip
 Order: TypeAlias = Start | Look | Kill  # the coordinator's
 Fact: TypeAlias = Snapshot | Progress | Stall | Repeated | NotFinite | Refused | Times

@@ -23,6 +23,7 @@ from actors.coordinator import Coordinator
 from actors.driver_mailbox import DriverMailbox
 from actors.handshake import new_key
 from actors.interrupts import deferred_interrupts
+from actors.likeness import Likeness
 from actors.messages import SERVER, RunEpoch, TakeSnapshot
 from actors.meter import Meter
 from actors.names import slot_of
@@ -153,7 +154,7 @@ class RayCluster:
         self._host = find_host()
         # The shards go into the object store once; the workers get references.
         self._fetch = partial(fetch, [ray.put(shard) for shard in job.shards])
-        coordinator = Coordinator(self._crew, len(job.shards), job.state)
+        coordinator = Coordinator(self._crew, len(job.shards), job.state, Likeness(job.rounding))
         self._mailbox = DriverMailbox(self._links.endpoint(self._host), coordinator, self._obey)
         self._exits.callback(self._end_actors)
         head = ray.get_runtime_context().gcs_address

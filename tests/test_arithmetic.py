@@ -7,7 +7,7 @@ import sys
 from actors.arithmetic import arithmetic_here, cpu_of
 from actors.likeness import Likeness
 from actors.messages import DRIVER, Hello
-from actors.orders import Unlike
+from actors.orders import Rounding, Unlike
 
 EPYC = (
     "machine=x86_64\nCPU=vendor_id AuthenticAMD, model 17\nSIMD=AVX2,AVX512F\nBLAS=openblas 0.3 Zen"
@@ -60,7 +60,8 @@ def test_a_cpu_is_named_from_what_the_kernel_says_of_the_first_one() -> None:
 
 def test_a_host_that_rounds_otherwise_is_told_once_with_what_differs() -> None:
     likeness = Likeness()
-    assert likeness.compare(hello("server", "10.0.0.1", EPYC)) == []
+    first = (DRIVER, Rounding("10.0.0.1", EPYC))
+    assert likeness.compare(hello("server", "10.0.0.1", EPYC)) == [first]
     assert likeness.compare(hello("worker-0", "10.0.0.1", EPYC)) == []
     differences = (
         "CPU: vendor_id GenuineIntel here, vendor_id AuthenticAMD there",
@@ -79,8 +80,17 @@ def test_a_host_that_rounds_otherwise_is_told_once_with_what_differs() -> None:
 def test_who_says_nothing_of_it_is_not_compared() -> None:
     likeness = Likeness()
     assert likeness.compare(hello("server", "localhost", "")) == []
-    assert likeness.compare(hello("worker-0", "10.0.0.1", EPYC)) == []
-    assert likeness.compare(hello("worker-1", "localhost", "")) == []
+    assert likeness.compare(hello("worker-0", "localhost", "")) == []
+    first = (DRIVER, Rounding("10.0.0.1", EPYC))
+    assert likeness.compare(hello("worker-1", "10.0.0.1", EPYC)) == [first]
+
+
+def test_a_run_that_goes_on_elsewhere_is_compared_with_its_first_host() -> None:
+    likeness = Likeness(Rounding("10.0.0.1", EPYC))
+    assert likeness.compare(hello("server", "10.9.0.7", EPYC)) == []
+    ((_, unlike),) = likeness.compare(hello("worker-0", "10.9.0.8", XEON))
+    assert isinstance(unlike, Unlike)
+    assert (unlike.host, unlike.other_host) == ("10.9.0.8", "10.0.0.1")
 
 
 def test_a_fact_that_only_one_side_knows_is_a_difference() -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from actors.messages import Progress
+from actors.orders import Rounding
 from trainer.faults.log import Kill
 from trainer.lock_holder import Sign
 from trainer.past import UNKNOWN_CAUSE, Before, how_it_ended, read_past
@@ -54,6 +55,13 @@ def test_deaths_and_what_was_told_of_them_are_summed_up_over_the_processes() -> 
     ]
     assert past.recoveries[2].at_step == 80
     assert past.began_unix_s == 1000.0
+
+
+def test_the_first_host_is_the_one_that_all_later_ones_are_compared_with() -> None:
+    first = line("rounding", "driver", 1002.0, host="10.0.0.1", arithmetic="BLAS=a")
+    other = line("rounding", "driver", 1026.0, host="10.0.0.9", arithmetic="BLAS=b")
+    assert read_past([first, *FIRST, *SECOND, other]).rounding == Rounding("10.0.0.1", "BLAS=a")
+    assert read_past(FIRST).rounding is None  # of an earlier version
 
 
 def test_the_ledger_goes_on_from_the_past_and_counts_its_time_from_the_first_beginning() -> None:

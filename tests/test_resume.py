@@ -299,6 +299,26 @@ def table(path: Path, seed: int) -> dict[str, Any]:
     }
 
 
+def test_a_host_that_rounds_otherwise_than_the_run_s_first_one_is_named(tmp_path: Path) -> None:
+    run = cut_short(tmp_path / "run")
+    (before,) = (e for e in events_of(run) if e["event"] == "rounding")
+    lines = (run / "events.jsonl").read_text()
+    (blas,) = (fact for fact in before["arithmetic"].splitlines() if fact.startswith("BLAS="))
+    (run / "events.jsonl").write_text(lines.replace(blas, "BLAS=another"))
+    resume(run)
+    (unlike,) = (e for e in events_of(run) if e["event"] == "unlike")
+    assert unlike["differences"] == [f"BLAS: {blas.removeprefix('BLAS=')} here, another there"]
+    (host,) = result_of(run)["unlike_hosts"]
+    assert host["differences"] == unlike["differences"]
+    assert len([e for e in events_of(run) if e["event"] == "rounding"]) == 1
+
+
+def test_on_the_same_host_a_resumed_run_names_nobody(tmp_path: Path) -> None:
+    run = cut_short(tmp_path / "run")
+    resume(run)
+    assert result_of(run)["unlike_hosts"] == []
+
+
 def test_data_that_changed_is_refused(tmp_path: Path) -> None:
     config = Config(**table(tmp_path / "rows.npz", seed=1))
 

@@ -38,7 +38,9 @@ class Chronicle:
         self.began_s = began_s
         self.step = step  # the last one heard of
         self.roster = Roster(e["host"] for e in earlier if e.get("event") == "joined")
-        self.recoveries = Recoveries(step, read_past(earlier))
+        past = read_past(earlier)
+        self.rounding = past.rounding  # of the run's first host, as far as earlier processes knew
+        self.recoveries = Recoveries(step, past)
         self.times = TimesHeard()
         self.unlike_hosts = [_unlike(e) for e in earlier if e.get("event") == "unlike"]
 

@@ -178,7 +178,8 @@ class _Training:
             return last
         job = build_job(config, self._network, beginning.dataset, start.state if start else None)
         name = self._directory.name if self._directory else job.name
-        job = replace(job, profile=self._profile, name=name)
+        rounding = self._chronicle.rounding
+        job = replace(job, profile=self._profile, name=name, rounding=rounding)
         try:
             with (
                 self._with_faults(build_cluster(config, job), job.state.step) as cluster,

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from actors.messages import SERVER, Refused, Repeated, Stall
+from actors.messages import DRIVER, SERVER, Refused, Repeated, Stall
 from actors.orders import (
     Assigned,
     Died,
@@ -10,6 +10,7 @@ from actors.orders import (
     Joined,
     Missing,
     Restarting,
+    Rounding,
     Silent,
     Suspected,
     Unlike,
@@ -34,6 +35,8 @@ def happening(message: DriverMessage) -> Happening | None:
             return Happening("missing", name, {"reason": reason})
         case Unplaced(names, reason):
             return Happening("unplaced", names[0], {"workers": list(names), "reason": reason})
+        case Rounding(host, arithmetic):
+            return Happening("rounding", DRIVER, {"host": host, "arithmetic": arithmetic})
         case Unlike(name, host, other_host, differences):
             hosts = {"host": host, "other_host": other_host}
             return Happening("unlike", name, {**hosts, "differences": list(differences)})

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from actors.messages import DRIVER
+from actors.orders import Rounding
 from trainer.faults.log import Kill
 from trainer.lock_holder import Sign
 from trainer.recovery import Recovery
@@ -31,6 +32,7 @@ class Past:
     repeated_steps: int = 0
     stalls_s: list[float] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)  # `at_s` is Unix time
+    rounding: Rounding | None = None  # of the run's first host; None: it was not told
 
 
 class Before(NamedTuple):
@@ -115,6 +117,8 @@ def _count(line: Line, past: Past) -> None:
         case "died":
             past.deaths += 1
             past.restarts += line["worker"] == DRIVER
+        case "rounding":
+            past.rounding = past.rounding or Rounding(line["host"], line["arithmetic"])
         case "restarting":
             past.restarts += 1
         case "suspected":
