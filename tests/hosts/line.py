@@ -3,9 +3,9 @@
     python -m tests.hosts.line DEVICE DEVICE '{"delay_s": 0.1, "loss": 0.2, "seed": 0}'
 
 It makes the two devices (TAP), prints `ready`, and passes the frames of each on to the other
-until it is ended. The kernel's own way, the netem discipline, is not in every kernel, and
-draws its losses anew each time; these are the same for the same frames. `network.py` puts
-it into a host's cable.
+until SIGTERM; then it prints what it did to how many frames. The kernel's own way, the netem
+discipline, is not in every kernel, and draws its losses anew each time; these are the same for
+the same frames. `network.py` puts it into a host's cable.
 """
 
 import fcntl
@@ -14,9 +14,11 @@ import json
 import os
 import random
 import selectors
+import signal
 import struct
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
@@ -46,13 +48,18 @@ class Direction:
     target: int
     blocked: bool
     random: random.Random
+    did: Counter[str]
     waiting: list[tuple[float, int, bytes]] = field(default_factory=list)
 
     def take(self, now_s: float, number: int, weather: Weather) -> None:
         """Read one frame, and decide about it."""
         frame = os.read(self.source, _FRAME_BYTES)
         lost = self.random.random() < weather.loss or len(self.waiting) >= _MOST_FRAMES
-        if not (lost or self.blocked):
+        if self.blocked:
+            self.did["blocked"] += 1
+        elif lost:
+            self.did["lost"] += 1
+        else:
             heapq.heappush(self.waiting, (now_s + weather.delay_s, number, frame))
 
     def deliver(self, now_s: float) -> float | None:
@@ -63,6 +70,7 @@ class Direction:
                 return due_s - now_s
             heapq.heappop(self.waiting)
             os.write(self.target, frame)
+            self.did["delivered"] += 1
         return None
 
 
@@ -75,8 +83,15 @@ def device(name: str) -> int:
 
 def main(near: str, far: str, weather: Weather) -> None:
     here, there = device(near), device(far)
-    out = Direction(here, there, weather.mute, random.Random(weather.seed))
-    back = Direction(there, here, weather.deaf, random.Random(weather.seed + 1))
+    did: Counter[str] = Counter()
+    out = Direction(here, there, weather.mute, random.Random(weather.seed), did)
+    back = Direction(there, here, weather.deaf, random.Random(weather.seed + 1), did)
+
+    def end(*_: object) -> None:
+        print(json.dumps(did), flush=True)
+        raise SystemExit
+
+    signal.signal(signal.SIGTERM, end)
     with selectors.DefaultSelector() as selector:
         for direction in (out, back):
             selector.register(direction.source, selectors.EVENT_READ, direction)

@@ -102,9 +102,18 @@ class Host:
         _run("tc", "-n", self.namespace, "qdisc", "replace", "dev", "eth0", *shape)
         _run("tc", "-n", self._network.namespace, "qdisc", "replace", "dev", self.name, *shape)
 
+    def held_back(self) -> int:
+        """How often a frame of its own had to wait for the cable to have room."""
+        shown = _run("tc", "-n", self.namespace, "-s", "-j", "qdisc", "show", "dev", "eth0")
+        return sum(int(discipline["overlimits"]) for discipline in json.loads(shown))
+
     @contextmanager
-    def weather(self, weather: Weather) -> Iterator[None]:
-        """Its cable leads through a bad line meanwhile: the network is the far end of it."""
+    def weather(self, weather: Weather) -> Iterator[dict[str, int]]:
+        """Its cable leads through a bad line meanwhile: the network is the far end of it.
+
+        Afterwards what is yielded says how many frames were `delivered`, `lost` and `blocked`.
+        """
+        did: dict[str, int] = {}
         near, far = f"{self.name}-near", f"{self.name}-far"
         beside = f"{self.name}-beside"  # a bridge of the host's own
         run, program = self._network.run, (sys.executable, "-m", "tests.hosts.line", near, far)
@@ -121,11 +130,12 @@ class Host:
                 for name, master in ((near, beside), (far, "bridge"), (self.name, beside)):
                     run("link", "set", name, "master", master, "up")
                 run("link", "set", beside, "up")
-                yield
+                yield did
             finally:
                 run("link", "set", self.name, "master", "bridge")
                 run("link", "delete", beside)
-                line.kill()
+                line.terminate()
+                did |= json.loads(line.stdout.readline() or "{}")
 
 
 class Network:

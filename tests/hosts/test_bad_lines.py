@@ -10,11 +10,11 @@ from tests.hosts.training import LONG, Run
 
 pytestmark = pytest.mark.hosts
 
-WEATHERS = {
-    "20 percent of the frames are lost": Weather(loss=0.2),
-    "an answer takes 100 ms longer": Weather(delay_s=0.05),
-    "it takes in no word": Weather(deaf=True),
-    "no word comes out": Weather(mute=True),
+WEATHERS = {  # and what the line must have done to frames
+    "20 percent of the frames are lost": (Weather(loss=0.2), {"delivered", "lost"}),
+    "an answer takes 100 ms longer": (Weather(delay_s=0.05), {"delivered"}),
+    "it takes in no word": (Weather(deaf=True), {"delivered", "blocked"}),
+    "no word comes out": (Weather(mute=True), {"delivered", "blocked"}),
 }
 
 
@@ -22,15 +22,18 @@ WEATHERS = {
 def test_a_bad_line_makes_a_training_slower_and_not_wrong(
     what: str, network: Network, nodes: RayNodes, everstep: Everstep
 ) -> None:
-    weather = WEATHERS[what]
+    weather, effects = WEATHERS[what]
     run = Run(everstep, nodes, "--set=cluster.workers=4", epochs=LONG)
     run.wait_until_in_an_epoch()
     bad = run.without_server(*network.hosts[1:3])
     there = {name for name, address in run.where().items() if address == bad.address}
-    with bad.weather(weather):
+    with bad.weather(weather) as did:
         if weather.deaf or weather.mute:  # half a conversation is none
             run.wait_for(lambda: not there & {*run.where()})
         run.wait_until_it_moved()
+        if not (weather.deaf or weather.mute):  # a bad one is one all the same
+            assert run.workers_on(bad)
+    assert {*did} == effects
     run.result_of_this_epoch()
 
 
@@ -43,4 +46,5 @@ def test_a_slow_line_makes_a_training_slower_and_not_wrong(
     slow.limit("10mbit")
     run.wait_until_it_moved()
     assert run.workers_on(slow)
+    assert slow.held_back() > 0
     run.result_of_this_epoch()
