@@ -25,7 +25,7 @@ from trainer.storage.place import place_of
 from trainer.storage.stored_lock import StoredLock
 from trainer.storage.stored_path import StoredPath
 
-ANOTHER = b'{"pid": 7, "host": "b", "command": "resume", "since": "2026-01-02 03:04:05", "token": 1}'
+ANOTHER = b'{"pid": 7, "host": "b", "command": "resume", "since": "2026-01-02 03:04:05"}'
 TAKEN = "process 7 on host b resumes it since 2026-01-02 03:04:05"
 
 
