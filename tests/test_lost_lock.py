@@ -347,3 +347,21 @@ def test_what_a_local_directory_holds_is_the_directory_itself(tmp_path: Path) ->
     assert run.held is run.path
     assert run.take_trouble() is None
     run.release()
+
+
+def test_a_run_that_can_not_be_cleared_away_is_let_go_all_the_same(
+    place: StoredPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory.create(place, Config())
+    unlink = StoredPath.unlink
+
+    def refuse(path: StoredPath, missing_ok: bool = False) -> None:
+        if path.name == CONFIG:
+            raise OSError(13, "access denied")
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoredPath, "unlink", refuse)
+        with pytest.raises(OSError, match="access denied"):
+            run.discard()
+    assert [path.name for path in place.iterdir()] == [CONFIG]

@@ -156,7 +156,7 @@ class RunDirectory:
         """That lines could not be written: once for all of them.
 
         Raises:
-            LockLostError: and none ever will be, as far as is known; this is said every time.
+            LockLostError: and none will be any more; this is said every time.
         """
         if isinstance(self._lock, StoredLock):
             self._lock.refuse_lost()
@@ -226,9 +226,11 @@ class RunDirectory:
         # The courier would bring back what is removed; if it waits for the store, all would wait.
         if self._courier is not None and not self._courier.close():
             return
-        for name in (CONFIG, METRICS, EVENTS, TRACE, FAULTS, TIMELINE):
-            (self.held / name).unlink(missing_ok=True)
-        self._lock.release()
+        try:
+            for name in (CONFIG, METRICS, EVENTS, TRACE, FAULTS, TIMELINE):
+                (self.held / name).unlink(missing_ok=True)
+        finally:
+            self._lock.release()
         remove_empty([self.path / FOLDER, *self._created])
 
     def _deliver(self) -> None:

@@ -8,7 +8,7 @@ from actors.side_thread import SideThread
 from trainer.errors import RunWriteError
 
 EVERY_S: Final = 3.0
-_PATIENCE_S: Final = 5.0
+_PATIENCE_S: Final = 10.0  # for the last delivery, some six requests
 
 
 class Courier:
