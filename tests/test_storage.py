@@ -15,7 +15,7 @@ from tests.stores import S3Server, memory, s3, s3_server  # noqa: F401 - fixture
 from tests.test_checkpoints import checkpoint
 from trainer.checkpoints import load_checkpoint
 from trainer.config import Config
-from trainer.errors import RunDirectoryError, RunWriteError
+from trainer.errors import LockLostError, RunDirectoryError, RunWriteError
 from trainer.files import FOLDER, checkpoint_name, checkpoints_in
 from trainer.lock_holder import LOCK
 from trainer.run_directory import RunDirectory
@@ -245,7 +245,11 @@ def test_the_stored_lock_names_its_holder_and_is_gone_when_it_is_released(
         living.join()
     lock.release()
     assert not place.exists()
-    lock.confirm()  # late: the courier was on its way
+    for late in (lock.confirm, lock.check):  # by whoever was on its way
+        with pytest.raises(LockLostError) as caught:
+            late()
+        line = f"{place}/run.lock: is given back; this process writes nothing any more"
+        assert str(caught.value) == line
     assert not place.exists()
 
 
@@ -307,7 +311,7 @@ def test_who_lost_the_lock_to_another_writes_nothing_any_more(
     first = RunDirectory.create(place, Config())
     first.events.append({"event": "of the first"})
     second = RunDirectory.reopen(place)
-    with pytest.raises(RunWriteError) as caught:
+    with pytest.raises(LockLostError) as caught:
         first.finish({"digest": "x"})
     assert re.fullmatch(
         rf"{place}/run\.lock: process {os.getpid()} on host {re.escape(platform.node())} resumes it"

@@ -17,6 +17,7 @@ from trainer.config import Config
 from trainer.course import Course, Finished
 from trainer.datasets import data_digest, load_dataset
 from trainer.early_end import tell_what_is_kept
+from trainer.errors import LockLostError
 from trainer.faults.faulty_cluster import FaultyCluster
 from trainer.faults.log import FaultRecord, with_the_rest
 from trainer.faults.plan import Plan
@@ -53,6 +54,7 @@ def train(
         DataError, RunDirectoryError: before anything is started.
         ClusterError, DivergedError: training could not go on; a note names what is kept.
         CheckpointError, RunWriteError: it is done, but its final state could not be written.
+        LockLostError: another process went on with the run, which this one did not hold any more.
     """
     config = config or Config()
     began_s = time.monotonic()
@@ -192,7 +194,7 @@ class _Training:
     def _with_faults(self, cluster: Cluster, step: int) -> Cluster:
         if self._faults is None or self._directory is None:
             return cluster
-        folder = self._directory.path
+        folder = self._directory.held
         self._faulty = FaultyCluster(cluster, self._faults, folder, step, self._fault)
         return self._faulty
 
@@ -232,7 +234,7 @@ class _Training:
             deaths = self._chronicle.recoveries.deaths
             has_history = bool(deaths or fired or self._beginning.resumes)
             tell_what_is_kept(error, directory, self._course.keeper, has_history)
-        except OSError as another:
+        except (OSError, LockLostError) as another:
             error.add_note(f"and then: {another}")
         finally:
             directory.release()

@@ -3,7 +3,7 @@
 It never decides whether to go on: the error that ended the training goes its way.
 """
 
-from trainer.errors import DivergedError
+from trainer.errors import DivergedError, LockLostError
 from trainer.keeper import Keeper
 from trainer.run_directory import RunDirectory
 from trainer.run_place import EVENTS, resume_command
@@ -18,9 +18,11 @@ def tell_what_is_kept(
         has_history: its events tell what a person may want to know: deaths, or earlier lives.
 
     Raises:
-        OSError: the directory could not be removed.
+        OSError, LockLostError: the directory could not be removed.
     """
-    if keeper.kept and isinstance(error, DivergedError):
+    if isinstance(error, LockLostError):
+        error.add_note(f"how far the run is: everstep status {directory.path}")
+    elif keeper.kept and isinstance(error, DivergedError):
         error.add_note(f"kept: {keeper.kept.path}")
         error.add_note("resumed from that, the training would diverge again")
     elif keeper.kept:

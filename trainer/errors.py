@@ -7,6 +7,7 @@ EverstepError
 ├── CheckpointError     a checkpoint that can not be read or written
 ├── RunDirectoryError   a run directory that can not be used
 ├── RunWriteError       a file of a running training that can not be written
+│   └── LockLostError   nor any other any more: another process may have the run
 ├── DivergedError       the loss is no finite number any more
 └── ExperimentError     a run of an experiment failed, or ended with other weights
 """
@@ -36,6 +37,10 @@ class RunDirectoryError(EverstepError):
 
 class RunWriteError(EverstepError):
     """A file of a running training that can not be written: the disk is full, say."""
+
+
+class LockLostError(RunWriteError):
+    """The lock of a run directory is another process's, or may be: training ends with this."""
 
 
 class DivergedError(EverstepError):

@@ -16,6 +16,7 @@ from actors.messages import EpochDone, Snapshot
 from trainer.cadence import Cadence
 from trainer.checkpoint_writer import CheckpointWriter, Written, written
 from trainer.checkpoints import Checkpoint
+from trainer.errors import LockLostError
 from trainer.reports import CheckpointFailed, CheckpointWritten, Report
 from trainer.run_directory import RunDirectory
 from trainer.running_config import CheckpointsConfig
@@ -89,7 +90,7 @@ class Keeper:
         """Write the final state, now.
 
         Raises:
-            CheckpointError: it could not be written.
+            CheckpointError, LockLostError: it could not be written.
         """
         self._newest = self._describe(state)
         self._close()
@@ -136,7 +137,8 @@ class Keeper:
         else:
             again = self._failed_step > (self.kept.step if self.kept else 0)
             self._failed_step, self.failure = step, str(outcome) or repr(outcome)
-            self._tell(CheckpointFailed(self.failure, step, again))
+            if not isinstance(outcome, LockLostError):  # with which the training ends
+                self._tell(CheckpointFailed(self.failure, step, again))
 
 
 def is_finite(state: Snapshot) -> bool:

@@ -60,7 +60,7 @@ class Beginning:
         step = self.checkpoint.step if self.checkpoint else 0
         self.before = run.how_it_ended()
         for path in self.damaged:
-            set_aside(path)
+            set_aside(run.held / FOLDER / path.name)
         try:
             run.configure(self.config)
             self.resumes = run.rewind(step // self.steps_per_epoch) + 1

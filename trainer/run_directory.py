@@ -13,7 +13,7 @@ from typing import Any, Self
 from actors.messages import DRIVER
 from trainer.checkpoints import Checkpoint, save_checkpoint
 from trainer.config import Config
-from trainer.errors import CheckpointError, RunDirectoryError, RunWriteError
+from trainer.errors import CheckpointError, LockLostError, RunDirectoryError, RunWriteError
 from trainer.faults.log import FAULTS, TIMELINE, last_kill_of
 from trainer.files import (
     FOLDER,
@@ -54,7 +54,11 @@ class RunDirectory:
         """`created`: the folders that were made for it. See `create` and `reopen`."""
         self.path = path
         self._lock, self._created = lock, created
-        self.metrics, self.events = _lines(path / METRICS), _lines(path / EVENTS)
+        # The same place, where nothing is written without the lock.
+        self.held: Place = path
+        if isinstance(path, StoredPath) and isinstance(lock, StoredLock):
+            self.held = path.held_by(lock.check)
+        self.metrics, self.events = _lines(self.held / METRICS), _lines(self.held / EVENTS)
         self._keep = 1
         self._trouble: str | None = None
         self._troubled = False
@@ -109,7 +113,7 @@ class RunDirectory:
         """Write the configuration, if it is not there as it is."""
         self._keep = config.checkpoints.keep
         content = config.as_yaml().encode()
-        path = self.path / CONFIG
+        path = self.held / CONFIG
         if not path.exists() or path.read_bytes() != content:
             write_atomically(path, content)
 
@@ -126,9 +130,9 @@ class RunDirectory:
         Raises:
             OSError: a file could not be replaced.
         """
-        remove_unfinished(self.path)
-        remove_unfinished(self.path / FOLDER)
-        (self.path / RESULT).unlink(missing_ok=True)
+        remove_unfinished(self.held)
+        remove_unfinished(self.held / FOLDER)
+        (self.held / RESULT).unlink(missing_ok=True)
         self.metrics.rewrite([line for line in self.metrics.lines() if line["epoch"] <= epochs])
         events = self.events.lines()
         self.events.rewrite(events)  # without what a crash cut off
@@ -149,23 +153,36 @@ class RunDirectory:
             self._note_trouble(error)
 
     def take_trouble(self) -> str | None:
-        """That lines could not be written: once for all of them."""
+        """That lines could not be written: once for all of them.
+
+        Raises:
+            LockLostError: and none will be any more; this is said every time.
+        """
+        if isinstance(self._lock, StoredLock):
+            self._lock.refuse_lost()
         trouble, self._trouble = self._trouble, None
         return trouble
 
     def save(self, checkpoint: Checkpoint) -> Place:
-        """Write a checkpoint, and remove the oldest beyond `checkpoints.keep`."""
-        folder = self.path / FOLDER
+        """Write a checkpoint, and remove the oldest beyond `checkpoints.keep`.
+
+        Raises:
+            CheckpointError: it could not be written.
+            LockLostError: and none ever will be.
+        """
+        folder = self.held / FOLDER
         try:
             self._deliver()
+        except LockLostError:
+            raise
         except RunWriteError as error:
             path = folder / checkpoint_name(checkpoint.step)
             raise CheckpointError(f"checkpoint {path}: not written: {error}") from None
         path = save_checkpoint(folder, checkpoint)
-        if not (self.path / CONFIG).exists():  # somebody removed the directory
-            write_atomically(self.path / CONFIG, checkpoint.config.as_yaml().encode())
+        if not (self.held / CONFIG).exists():  # somebody removed the directory
+            write_atomically(self.held / CONFIG, checkpoint.config.as_yaml().encode())
         prune(folder, self._keep)
-        return path
+        return self.path / FOLDER / path.name
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write result.json and let go: the run is complete.
@@ -173,7 +190,7 @@ class RunDirectory:
         Raises:
             RunWriteError: that, or a line that waited, could not be written.
         """
-        path = self.path / RESULT
+        path = self.held / RESULT
         try:
             self._deliver()
             self.metrics.flush()
@@ -181,7 +198,8 @@ class RunDirectory:
             write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
         except (OSError, RunWriteError) as error:
             why = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
-            failure = RunWriteError(f"{why}; the result is not saved")
+            kind = LockLostError if isinstance(error, LockLostError) else RunWriteError
+            failure = kind(f"{why}; the result is not saved")
             failure.add_note(f"training is done; the digest of its weights: {result['digest']}")
             raise failure from None
         self.release()
@@ -192,18 +210,27 @@ class RunDirectory:
         return (self.path if isinstance(self.path, StoredPath) else self.path.resolve()).name
 
     def release(self) -> None:
-        """Let others use the directory."""
+        """Let others use the directory; a store that does not answer is not waited for."""
         if self._courier is not None:
-            self._courier.close()
-        self._lock.release()
+            self._courier.close(self._lock.release)
+        else:
+            self._lock.release()
 
     def discard(self) -> None:
-        """Nothing was trained: leave no trace of this run."""
-        if self._courier is not None:
-            self._courier.close()  # or it would bring back what is removed
-        for name in (CONFIG, METRICS, EVENTS, TRACE, FAULTS, TIMELINE):
-            (self.path / name).unlink(missing_ok=True)
-        self.release()
+        """Nothing was trained: leave no trace of this run.
+
+        Raises:
+            OSError: a file could not be removed.
+            LockLostError: it is another's run now, and stays.
+        """
+        # The courier would bring back what is removed; if it waits for the store, all would wait.
+        if self._courier is not None and not self._courier.close():
+            return
+        try:
+            for name in (CONFIG, METRICS, EVENTS, TRACE, FAULTS, TIMELINE):
+                (self.held / name).unlink(missing_ok=True)
+        finally:
+            self._lock.release()
         remove_empty([self.path / FOLDER, *self._created])
 
     def _deliver(self) -> None:
@@ -212,7 +239,7 @@ class RunDirectory:
             self._courier.deliver()
 
     def _note_trouble(self, error: RunWriteError) -> None:
-        if not self._troubled:
+        if not self._troubled and not isinstance(error, LockLostError):  # see `take_trouble`
             self._trouble, self._troubled = f"{error}; kept in memory, training goes on", True
 
 

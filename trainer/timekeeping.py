@@ -17,6 +17,7 @@ from actors.messages import Times
 from trainer.advice import too_small
 from trainer.chronicle import Chronicle
 from trainer.config import Config
+from trainer.errors import LockLostError
 from trainer.files import write_atomically
 from trainer.profile import Profile, Setting
 from trainer.reports import Notice, Profiled
@@ -106,10 +107,13 @@ class Timekeeper:
 
     def _write_trace(self, profile: Profile, directory: RunDirectory) -> None:
         path, heard = directory.path / TRACE, self._chronicle.times
+        unwritten = "; the trace is not written"
         pieces = trace_pieces(heard.lanes(), self._chronicle.began_s, heard.left_out)
         try:
-            write_atomically(path, pieces)
+            write_atomically(directory.held / TRACE, pieces)
         except OSError as error:
-            self._chronicle.tell(Notice(f"{path}: {error.strerror}; the trace is not written"))
+            self._chronicle.tell(Notice(f"{path}: {error.strerror}{unwritten}"))
+        except LockLostError as error:  # with which the training ends
+            self._chronicle.tell(Notice(f"{error}{unwritten}"))
         else:
             self.profile = replace(profile, trace=path)

@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Final
 
+from actors.side_thread import SideThread
 from trainer.errors import RunWriteError
 
 EVERY_S: Final = 3.0
-_PATIENCE_S: Final = 5.0
+_PATIENCE_S: Final = 10.0  # for the last delivery, some six requests
 
 
 class Courier:
@@ -24,10 +24,10 @@ class Courier:
             troubled: called with it, in the thread.
         """
         self._errands, self._troubled = errands, troubled
-        self._one_at_a_time, self._ended = threading.Lock(), threading.Event()
-        # A daemon: who can not wait for `close` loses the last few lines and nothing else.
-        self._thread = threading.Thread(target=self._work, name="courier", daemon=True)
-        self._thread.start()
+        self._one_at_a_time = threading.Lock()
+        self._ended, self._given_up = threading.Event(), threading.Event()
+        self._side = SideThread("courier")
+        self._calls = [self._side.call(self._work)]
 
     def deliver(self) -> None:
         """Go now.
@@ -37,20 +37,34 @@ class Courier:
         """
         with self._one_at_a_time:
             for errand in self._errands:
-                errand()
+                if not self._given_up.is_set():  # while the one before it waited for the store
+                    errand()
 
-    def close(self) -> None:
-        """Go once more, and end; what can not be delivered any more is given up."""
+    def close(self, then: Callable[[], None] | None = None) -> bool:
+        """Go once more, call `then`, and end; whether that came about in time.
+
+        What a store that does not answer has not taken by then is given up, and `then` with it.
+        """
         if not self._ended.is_set():
             self._ended.set()
-            self._thread.join(_PATIENCE_S)
-            if not self._thread.is_alive():  # else the store does not answer
-                with suppress(RunWriteError):
-                    self.deliver()
+            if then is not None:
+                self._calls.append(self._side.call(self._unless_given_up, then))
+            if not self._side.end(_PATIENCE_S):
+                self._given_up.set()
+                return False
+            for call in self._calls:
+                call.result()  # which raises what nobody foresaw
+        return not self._given_up.is_set()
 
     def _work(self) -> None:
-        while not self._ended.wait(EVERY_S):
+        is_last = False
+        while not is_last:
+            is_last = self._ended.wait(EVERY_S)
             try:
                 self.deliver()
             except RunWriteError as error:
                 self._troubled(error)
+
+    def _unless_given_up(self, then: Callable[[], None]) -> None:
+        if not self._given_up.is_set():
+            then()

@@ -2,19 +2,21 @@
 
 No store lets go of a lock when its holder dies. So a lock counts as left behind when its holder
 was a process of this machine that has ended, or when it does not change for `SILENCE_S`; no
-clocks are compared. A holder that the store did not hear for so long may lose it to another: it
-finds that out before it writes anything, and writes nothing any more.
+clocks are compared. A holder that the store did not hear for so long may have lost it: it looks
+before it writes anything. Where it then finds another's, or none (the other has ended), it has
+lost it for good, and whatever is asked of it raises a `LockLostError`.
 """
 
 import json
 import os
 import secrets
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from trainer.errors import RunDirectoryError, RunWriteError
+from trainer.errors import LockLostError, RunDirectoryError, RunWriteError
 from trainer.lock_holder import (
     LOCK,
     Command,
@@ -29,6 +31,8 @@ from trainer.storage.stored_path import StoredPath
 
 SILENCE_S: Final = 15.0  # several times `courier.EVERY_S`
 _LOOK_S: Final = 0.5
+_FRESH: Final = 1 / 3  # of the silence: for so long after a sign of life nobody has to look
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # runs on in a sleep
 
 
 class StoredLock:
@@ -44,7 +48,8 @@ class StoredLock:
         self._path, self._command = folder / LOCK, command
         self._holder = this_process(command)
         self._holder |= {"machine": _this_machine(), "token": secrets.token_hex(8), "life": 0}
-        self._held = True
+        self._over = ""  # why it is not held any more
+        self._asking = threading.Lock()
         self.left = self._sign = self._take(where)
 
     def note(self, step: int) -> None:
@@ -55,28 +60,45 @@ class StoredLock:
         """Give a sign of life, if the lock is still this process's.
 
         Raises:
-            RunWriteError: it is not, or the store did not say.
+            LockLostError: it is not.
+            RunWriteError: the store did not say.
         """
-        if not self._held:
-            return
         try:
-            found = self._found()
-            if found is None or self._is_ours(found):
-                self._write()
-                return
+            self._renew()
         except OSError as error:
             raise RunWriteError(f"{self._path}: {error.strerror}") from None
-        who, _ = who_and_stop(found)
-        raise RunWriteError(f"{self._path}: {who}; this process writes nothing any more")
+
+    def check(self) -> None:
+        """Before a write: the same, unless the last sign of life is fresh.
+
+        Raises:
+            LockLostError: the lock is not this process's any more.
+            OSError: the store did not say.
+        """
+        self.refuse_lost()
+        if _now_s() - self._heard_s >= SILENCE_S * _FRESH:
+            self._renew()
+
+    def refuse_lost(self) -> None:
+        """Without a look at the store.
+
+        Raises:
+            LockLostError: it is known that the lock is not this process's any more.
+        """
+        if self._over:
+            text = f"{self._path}: {self._over}; this process writes nothing any more"
+            raise LockLostError(text)
 
     def release(self) -> None:
         """Remove the object, if it is still this process's; this never fails.
 
         Who gave no sign of its own leaves the one that it found, for whoever comes next.
         """
-        held, self._held = self._held, False
-        with suppress(OSError):
-            found = self._found() if held else None
+        with self._asking, suppress(OSError):
+            if self._over:
+                return
+            self._over = "is given back"
+            found = self._found()
             if found is None or not self._is_ours(found):
                 return
             if self._sign is None or self._sign is not self.left:
@@ -85,10 +107,22 @@ class StoredLock:
                 self._holder["is_free"] = True
                 self._write()
 
+    def _renew(self) -> None:
+        with self._asking:
+            self.refuse_lost()
+            found = self._found()
+            silent_s = _now_s() - self._heard_s
+            if found is None and silent_s >= SILENCE_S:
+                self._over = f"is gone, {silent_s:.0f} s after this process last wrote it"
+            elif found is not None and not self._is_ours(found):
+                self._over, _ = who_and_stop(found)
+            self.refuse_lost()
+            self._write()
+
     def _take(self, where: str) -> Sign | None:
         """The sign of the holder before, if it left one."""
         while True:
-            self._sign = None
+            self._sign, self._heard_s = None, _now_s()
             try:
                 self._path.create(written(self._holder, None))
             except FileExistsError:
@@ -102,6 +136,7 @@ class StoredLock:
                             raise self._refusal(where, now) from None
                     self._sign = sign_in(found)
                     self._write()
+                    time.sleep(_LOOK_S)  # until whoever else found the same has written too
             # Two may have come at once, where the store does not keep them apart.
             if (found := self._found()) is not None:
                 if self._is_ours(found):
@@ -132,8 +167,14 @@ class StoredLock:
         return found if isinstance(found, dict) else {}
 
     def _write(self) -> None:
+        began_s = _now_s()
         self._holder["life"] += 1
         self._path.write(written(self._holder, self._sign))
+        self._heard_s = began_s
+
+
+def _now_s() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 def _this_machine() -> str:

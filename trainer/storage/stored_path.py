@@ -6,9 +6,9 @@ Where there are no folders, `a/b` is one name, and `a` is there as long as anyth
 
 import errno
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,22 @@ from typing import Any
 from trainer.storage.troubles import store_troubles
 
 
+def _anybody() -> None:
+    """Of a path that nobody holds: all may write."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredPath:
-    """Every method raises OSError, with one line as its `strerror`."""
+    """Every method raises OSError, with one line as its `strerror`.
+
+    `write`, `unlink` and `rename` also raise what `held_by` was given raises.
+    """
 
     url: str  # as a person gives it, without a slash at the end
     _key: str = field(repr=False)  # what fsspec makes of it
     _store: Any = field(repr=False, compare=False)  # fsspec's `AbstractFileSystem`
     _has_folders: bool = field(repr=False, compare=False)  # that have to be made
+    _check: Callable[[], None] = field(default=_anybody, repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.url
@@ -41,6 +49,10 @@ class StoredPath:
         return self._named(
             f"{self.url.rpartition('/')[0]}/{name}", f"{self._key.rpartition('/')[0]}/{name}"
         )
+
+    def held_by(self, check: Callable[[], None]) -> "StoredPath":
+        """The same, and all below it, for whoever may write only after this call has returned."""
+        return replace(self, _check=check)
 
     def exists(self) -> bool:
         return self._kind() is not None
@@ -84,6 +96,7 @@ class StoredPath:
 
     def write(self, content: bytes) -> None:
         """All of it, in the place of what was there."""
+        self._check()
         with store_troubles(self.url):
             if self._has_folders:
                 self._store.makedirs(self._key.rpartition("/")[0], exist_ok=True)
@@ -100,6 +113,7 @@ class StoredPath:
             raise
 
     def unlink(self, missing_ok: bool = False) -> None:
+        self._check()
         try:
             with store_troubles(self.url):
                 self._store.rm_file(self._key)
@@ -109,12 +123,13 @@ class StoredPath:
 
     def rename(self, target: "StoredPath") -> None:
         """A copy, and the removal of what was copied."""
+        self._check()
         with store_troubles(self.url):
             self._store.cp_file(self._key, target._key)
             self._store.rm_file(self._key)
 
     def _named(self, url: str, key: str) -> "StoredPath":
-        return StoredPath(url, key, self._store, self._has_folders)
+        return replace(self, url=url, _key=key)
 
     def _kind(self) -> str | None:
         """Of fsspec's kinds; None: nothing is there. Not `exists`, for which trouble is absence."""
