@@ -101,6 +101,6 @@ def parsed_lines(content: bytes) -> list[dict[str, Any]]:
 def _parsed(text: bytes) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return line if isinstance(line, dict) else None
