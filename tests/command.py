@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import psutil
 
+from trainer.line_log import parsed_lines
+
 LOCAL = ("--set", "cluster.kind=local")
 SHORT = ("--set", "training.epochs=2")
 DEADLINE_S = 60
@@ -98,8 +100,8 @@ def result_of(directory: Path) -> dict[str, Any]:
 
 def events_of(directory: Path) -> list[dict[str, Any]]:
     path = directory / "events.jsonl"
-    # The last line may still be on its way.
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    # The last line may still be on its way: it is none yet.
+    return parsed_lines(path.read_bytes()) if path.exists() else []
 
 
 Found = TypeVar("Found")

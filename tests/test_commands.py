@@ -34,6 +34,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "run"
 
 
+def test_an_event_that_is_half_written_is_none_yet(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_bytes(b'{"event": "joined"}\n{"event": "d')
+    assert events_of(tmp_path) == [{"event": "joined"}]
+
+
 def test_training_on_ray_and_in_one_process_end_with_one_digest_and_no_process_left(
     everstep: Everstep,
 ) -> None:

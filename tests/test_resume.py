@@ -86,7 +86,7 @@ def test_the_driver_may_be_killed_again_and_again(everstep: Everstep, undisturbe
         process = everstep.start(*command)
 
         def written(before: int = before) -> bool:
-            return any(e["event"] == "snapshot_written" for e in whole_events(run)[before:])
+            return any(e["event"] == "snapshot_written" for e in events_of(run)[before:])
 
         wait_for(written, process)
         process.send_signal(signal.SIGKILL)
@@ -105,13 +105,6 @@ def test_the_driver_may_be_killed_again_and_again(everstep: Everstep, undisturbe
     assert result["repeated_steps"] == sum(death["repeated_steps"] for death in deaths)
     assert [death["at_s"] for death in deaths] == sorted(death["at_s"] for death in deaths)
     assert [e["count"] for e in events_of(run) if e["event"] == "resumed"] == [1, 2, 3]
-
-
-def whole_events(run: Path) -> list[dict[str, Any]]:
-    """Without the line that is being written."""
-    path = run / "events.jsonl"
-    text = path.read_text() if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 @pytest.mark.parametrize("damage", [truncate, alter])
@@ -366,7 +359,7 @@ def test_a_run_of_one_process_goes_on_upon_ray_and_the_other_way(
     process = everstep.start("resume", "run", "--set", "cluster.kind=ray")
 
     def joined() -> bool:
-        events = whole_events(run)
+        events = events_of(run)
         began = [i for i, e in enumerate(events) if e["event"] == "resumed"]
         return bool(began) and any(e["event"] == "assigned" for e in events[began[0] :])
 

@@ -5,14 +5,19 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.command import LOCAL, LONG, Everstep, result_of, wait_for
 from trainer import Config, train
 from trainer.errors import RunDirectoryError
+from trainer.faults.log import FaultRecord, Hit
 from trainer.lock_holder import LOCK
 from trainer.past import UNKNOWN_CAUSE
 from trainer.run_lock import RunLock
@@ -240,16 +245,118 @@ def test_no_line_is_longer_than_80_columns_whatever_the_names(written: Write) ->
         assert max(len(line) for line in lines if "go on with: " not in line) <= 80
 
 
-@pytest.mark.parametrize("line", ["{}", '{"event": "joined"}', '{"event": "died", "step": "x"}'])
-def test_what_no_training_wrote_is_one_clear_line(line: str, written: Write) -> None:
+@pytest.mark.parametrize(
+    ("name", "line", "told"),
+    [
+        ("events", '{"event": "joined"}', r"\(event 'joined'\): worker: field required"),
+        ("events", '{"event": "died", "worker": "server", "step": 3}', r"step 3\): reason: field"),
+        ("events", '{"event": "died", "worker": "a", "reason": "b", "step": "x"}', "step: input"),
+        ("events", '{"event": ["died"]}', "event: input should be a valid string"),
+        ("events", '{"event": "recovered", "worker": "a"}', "from: field required"),
+        ("metrics", '{"epoch": 0, "step": 3}', r"\(epoch 0, step 3\): epoch: input should be"),
+        ("metrics", '{"step": 3}', "epoch: field required"),
+        ("metrics", '{"epoch": 4, "step": 3, "accuracy": "high"}', "accuracy: input should be"),
+        ("faults", '{"fault": "x"}', "number: field required"),
+    ],
+)
+def test_what_no_training_wrote_is_one_clear_line_that_names_its_file(
+    name: str, line: str, told: str, written: Write
+) -> None:
     path = written()
-    with (path / "events.jsonl").open("a") as file:
+    with (path / f"{name}.jsonl").open("a") as file:
         file.write(line + "\n")
-    if line == "{}":
-        assert read_status(path, NOW_S).state == "died"
-        return
-    with pytest.raises(RunDirectoryError, match=r"^DIR \S+: events\.jsonl or metrics\.jsonl holds"):
+    begin = rf"^\S+/{name}\.jsonl: holds a line that this version does not read.*"
+    with pytest.raises(RunDirectoryError, match=begin + told):
         read_status(path, NOW_S)
+
+
+def test_what_this_version_can_do_without_is_left_out(written: Write) -> None:
+    """As another version may have written it: no times, no measures, no reason."""
+    path = written(
+        [
+            {"event": "joined", "worker": "worker-1", "host": "a", "process_id": 7, "step": 0},
+            {"event": "died", "worker": "worker-1", "reason": "", "step": 60},
+            {"event": "ended", "worker": "driver", "reason": "\n", "step": 60},
+            {},
+        ]
+    )
+    (path / "metrics.jsonl").write_text('{"epoch": 3, "step": 60}\n')
+    lines = as_lines(read_status(path, NOW_S))
+    assert lines == [
+        "state     died: ended without a word: killed, or its machine failed",
+        "progress  3 of 10 epochs done, step 60 of 200",
+        "troubles  1 died",
+        "last      worker-1 died",
+        "",
+        f"go on with: everstep resume {path}",
+    ]
+    (path / "metrics.jsonl").write_text('{"epoch": 3, "step": 60, "accuracy": 0.5}\n')
+    told = unbroken(read_status(path, NOW_S))
+    assert "accuracy 0.5000 on the test set, after epoch 3 " in told
+    (path / "result.json").write_text('{"train_s": null, "wall_s": 3, "digest": 7}')
+    lines = as_lines(read_status(path, NOW_S))
+    assert (lines[0], lines[-1]) == ("state     finished; 3.0 s in all", "digest    7")
+    (path / "result.json").write_text('{"a": 1}')
+    assert as_lines(read_status(path, NOW_S))[0] == "state     finished"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=3,
+)
+FAULT_LINES = [
+    {"attempt": 1, "unix_s": BEGAN_S},
+    asdict(FaultRecord("1", "kill", "kill", "k", True, 1, 2.0, 3, (Hit("driver", "a", 1),))),
+]
+MORE = [
+    event(1_016.1, 64, "refused", "server", count=1, reason="no key"),
+    event(1_016.1, 64, "repeated", "server", step_count=1),
+    event(1_016.1, 64, "suspected", "worker-0", late_step=60),
+    event(1_016.1, 64, "unplaced", "worker-2", workers=["worker-2"], reason="full"),
+    event(1_016.1, 64, "recovered", "worker-1", cause="c", at_step=60, repeated_steps=0)
+    | {"from": "died", "detected_s": 0.1, "takeover_s": 0.1, "restart_s": 0.1, "stalled_s": 0.1},
+]
+FILES = {
+    "events.jsonl": [*EVENTS, *MORE],
+    "metrics.jsonl": METRICS,
+    "faults.jsonl": FAULT_LINES,
+    "result.json": [{"train_s": 1.0, "wall_s": 2.0, "digest": "abc"}],
+    "run.lock": [{"pid": 1, "host": "a", "command": "train", "began_unix_s": BEGAN_S}],
+}
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_whatever_stands_in_the_files_is_told_or_is_one_line(drawn: st.DataObject) -> None:
+    """One field of a whole run, or a whole line, becomes something else or goes."""
+    name = drawn.draw(st.sampled_from(sorted(FILES)))
+    number = drawn.draw(st.integers(0, len(FILES[name]) - 1))
+    line = dict(FILES[name][number])
+    key = drawn.draw(st.sampled_from(sorted(line)))
+    line.pop(key) if drawn.draw(st.booleans()) else line.update({key: drawn.draw(JSON)})
+    files = FILES | {name: [*FILES[name][:number], line, *FILES[name][number + 1 :]]}
+    if drawn.draw(st.booleans()):
+        del files["result.json"]
+    with TemporaryDirectory() as folder:
+        path = Path(folder)
+        (path / "config.yaml").write_text("training:\n  epochs: 10\n")
+        for each, lines in files.items():
+            (path / each).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        lock = held(path) if drawn.draw(st.booleans()) and name != "run.lock" else None
+        refusal = None
+        try:
+            status = read_status(path, NOW_S)
+            assert "\n".join(as_lines(status))
+            assert json.dumps(as_fields(status))
+        except RunDirectoryError as error:
+            refusal = str(error)
+        finally:
+            if lock:
+                lock.release()
+    if refusal is not None:
+        assert len(refusal.splitlines()) == 1
+        assert refusal.startswith(f"{path}/{name}: holds a line that")
 
 
 def test_looking_keeps_nobody_from_training(

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from trainer.storage.place import Place
 
@@ -56,12 +56,9 @@ def prune(folder: Place, keep: int) -> None:
 
 def set_aside(path: Place) -> None:
     """Give a damaged checkpoint a name that is no checkpoint's."""
-    name = f"{path.name}.damaged"
+    target: Any = path.with_name(f"{path.name}.damaged")  # of the same kind as `path`
     with suppress(OSError):
-        if isinstance(path, Path):
-            path.rename(path.with_name(name))
-        else:
-            path.rename(path.with_name(name))
+        path.rename(target)
 
 
 def remove_unfinished(folder: Place) -> None:

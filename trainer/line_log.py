@@ -43,6 +43,18 @@ class LineLog:
             raise RunWriteError(f"{self.path}: {error.strerror}") from None
         self._waiting.clear()
 
+    def sync(self) -> None:
+        """Write what waits; the disk has all of it when this returns. Raises as `flush`."""
+        self.flush()
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise RunWriteError(f"{self.path}: {error.strerror}") from None
+
     def lines(self) -> list[dict[str, Any]]:
         """The whole lines of the file; what a crash or a full disk cut off is left out."""
         try:
@@ -61,9 +73,11 @@ class LineLog:
             write_atomically(self.path, encoded(*lines))
 
     def _append(self, content: bytes) -> None:
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":  # of one that was killed
+                content = b"\n" + content
             try:
                 while content:
                     content = content[os.write(descriptor, content) :]
@@ -87,6 +101,6 @@ def parsed_lines(content: bytes) -> list[dict[str, Any]]:
 def _parsed(text: bytes) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return line if isinstance(line, dict) else None

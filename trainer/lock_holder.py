@@ -36,7 +36,7 @@ def sign_in(holder: Any) -> Sign | None:
     """The sign of life in what stands in a lock, if there is one."""
     try:
         return Sign(float(holder["unix_s"]), int(holder["step"]), bool(holder["is_last"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
 
 

@@ -47,7 +47,7 @@ def read_past(events: Sequence[Line]) -> Past:
     """The sums over the events of the earlier processes, in the order of their lines."""
     past, open_ones = Past(), list[Recovery]()
     if events and "unix_s" in events[0]:
-        past.began_unix_s = _unix_s(events[0]) - float(events[0]["at_s"])
+        past.began_unix_s = _unix_s(events[0]) - float(events[0].get("at_s", 0.0))
     for line in events:
         match line.get("event"):
             case "died" | "suspected":

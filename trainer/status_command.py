@@ -1,17 +1,17 @@
 """`everstep status`: what a run directory tells, as lines for a person or as JSON."""
 
 import json
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from trainer.errors import RunDirectoryError
 from trainer.roster import Member
-from trainer.run_place import EVENTS, resume_command
+from trainer.run_lines import Line
+from trainer.run_place import resume_command
 from trainer.status import Status, read_status
 from trainer.storage.place import place_of
-from trainer.storage.stored_path import StoredPath
-from trainer.words import counted, listed
+from trainer.words import counted, last_line, listed
 
 _WIDTH: Final = 80
 _LABEL_WIDTH: Final = 10
@@ -25,15 +25,11 @@ def print_status(directory: str, as_json: bool) -> None:
     """To standard output; at most 80 columns, but for a command that is there to be copied.
 
     Raises:
-        RunDirectoryError: it is no run directory, or not of this machine.
+        RunDirectoryError: it is no run directory, or holds what no run has.
     """
-    place = place_of(directory)
-    if isinstance(place, StoredPath):
-        raise RunDirectoryError(
-            f"DIR {place}: lies in a store, and status reads directories; the events are there:"
-            f" {place / EVENTS}"
-        )
-    status = read_status(place)
+    status = read_status(
+        place_of(directory), told=lambda line: print(f"everstep: {line}", file=sys.stderr)
+    )
     print("\n".join([json.dumps(as_fields(status), indent=2)] if as_json else as_lines(status)))
 
 
@@ -92,10 +88,8 @@ def _rows(status: Status) -> Iterator[tuple[str, str]]:
     yield "progress", _progress(status)
     if speeds := _speeds(status):
         yield "speed", speeds
-    if status.metrics:
-        last = status.metrics[-1]
-        accuracy, loss = (f"{last[key]:.4f}" for key in ("accuracy", "loss"))
-        yield "accuracy", f"{accuracy} on the test set, loss {loss}, after epoch {last['epoch']:,}"
+    if status.metrics and (reached := _reached(status.metrics[-1])):
+        yield "accuracy", reached
     if nodes := status.roster.nodes:
         workers, room = len(status.roster.workers), _WIDTH - _LABEL_WIDTH
         yield "workers", f"{workers} on {counted(len(nodes), 'node')}"
@@ -104,9 +98,7 @@ def _rows(status: Status) -> Iterator[tuple[str, str]]:
         yield "awaited", f"{name}: {why}"
     yield "troubles", _troubles(status)
     if (death := status.last_death) is not None:
-        ago = _time(max(0.0, status.now_s - float(death["unix_s"])))
-        reason = str(death["reason"]).splitlines()[-1]
-        yield "last", textwrap.shorten(f"{death['worker']} died {ago} ago: {reason}", 2 * _WIDTH)
+        yield "last", textwrap.shorten(_died(death, status.now_s), 2 * _WIDTH)
     if status.checkpoint is not None:
         yield "kept", status.checkpoint.name
     if "digest" in status.result:
@@ -116,12 +108,14 @@ def _rows(status: Status) -> Iterator[tuple[str, str]]:
 def _state(status: Status) -> str:
     if status.state == "running":
         return _running(status)
-    reason = f": {str(status.reason).splitlines()[-1]}" if status.reason else ""
-    when = f", {_time(max(0.0, status.now_s - status.seen_s))} ago" if status.seen_s else ""
+    reason = f": {told}" if (told := last_line(status.reason or "")) else ""
+    when = f", {_time(status.now_s - status.seen_s)} ago" if status.seen_s else ""
     text = textwrap.shorten(f"{status.state}{when}{reason}", 4 * _WIDTH)
     if status.state == "finished":
-        train_s, wall_s = (status.result.get(key, 0.0) for key in ("train_s", "wall_s"))
-        text += f"; {train_s:.1f} s of training, {wall_s:.1f} s in all"
+        times = (("train_s", "of training"), ("wall_s", "in all"))
+        told_s = [(status.result.get(key), what) for key, what in times]
+        told = ", ".join(f"{s:.1f} s {what}" for s, what in told_s if isinstance(s, int | float))
+        text += f"; {told}" if told else ""
     return text
 
 
@@ -130,13 +124,17 @@ def _running(status: Status) -> str:
         return "running"
     running_s = status.now_s - holder.began_unix_s
     text = (
-        f"running for {_time(max(0.0, running_s))}: `everstep {holder.command}`, process"
+        f"running for {_time(running_s)}: `everstep {holder.command}`, process"
         f" {holder.process_id} on host {holder.host}"
     )
+    if status.behind_s:
+        text += f"; the store hears of it every {_time(status.behind_s)}"
     quiet_s = status.now_s - max(status.seen_s, holder.began_unix_s)
     if not status.roster.living:
         return f"{text}; its actors are not there yet"
-    return f"{text}; no news for {_time(quiet_s)}" if quiet_s > _QUIET_S else text
+    if quiet_s > _QUIET_S + status.behind_s:
+        text += f"; no news for {_time(quiet_s)}"
+    return text
 
 
 def _progress(status: Status) -> str:
@@ -149,11 +147,23 @@ def _speeds(status: Status) -> str:
     told = []
     if status.rate is not None:
         told.append(f"{_rate(status.rate)} steps a second (last {_time(status.rate_over_s)})")
-    if status.metrics:
-        epoch = status.metrics[-1]
-        rate = _rate(epoch["samples_per_second"])
-        told.append(f"{rate} samples a second (epoch {epoch['epoch']:,})")
+    epoch = status.metrics[-1] if status.metrics else {}
+    if (rate := epoch.get("samples_per_second")) is not None:
+        told.append(f"{_rate(rate)} samples a second (epoch {epoch['epoch']:,})")
     return ", ".join(told)
+
+
+def _reached(epoch: Line) -> str:
+    """Accuracy and loss, as far as the line has them."""
+    shown = (("accuracy", "{:.4f} on the test set"), ("loss", "loss {:.4f}"))
+    told = [text.format(value) for key, text in shown if (value := epoch.get(key)) is not None]
+    return ", ".join([*told, f"after epoch {epoch['epoch']:,}"]) if told else ""
+
+
+def _died(death: Line, now_s: float) -> str:
+    ago = f" {_time(now_s - death['unix_s'])} ago" if "unix_s" in death else ""
+    reason = f": {told}" if (told := last_line(death["reason"])) else ""
+    return f"{death['worker']} died{ago}{reason}"
 
 
 def _troubles(status: Status) -> str:
@@ -209,6 +219,8 @@ def _rate(rate: float) -> str:
 
 
 def _time(seconds: float) -> str:
+    """Clocks of two machines may differ: nothing is told as yet to come."""
+    seconds = max(0.0, seconds)
     if seconds < _MINUTE_S:
         return f"{seconds:.1f} s"
     if seconds < _HOUR_S:

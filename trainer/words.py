@@ -27,3 +27,8 @@ def fitted(line: str, width: int | None) -> str:
     if width is None or len(line) <= width or " with: everstep " in line:
         return line
     return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+
+
+def last_line(text: str) -> str:
+    """What a traceback or a report comes to; empty where there is no word in it."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -11,7 +11,8 @@ from statistics import median
 from typing import Any
 
 from trainer.experiments.timeline import Curve, Mark
-from trainer.faults.log import FaultRecord, read_faults, read_lines, read_timeline
+from trainer.faults.log import FaultRecord, read_faults, read_timeline
+from trainer.line_log import LineLog
 from trainer.past import read_past
 
 
@@ -92,4 +93,4 @@ def _result(folder: Path) -> dict[str, Any]:
 
 
 def _events(folder: Path) -> list[dict[str, Any]]:
-    return [event for event in read_lines(folder / "events.jsonl") if "event" in event]
+    return [event for event in LineLog(folder / "events.jsonl").lines() if "event" in event]

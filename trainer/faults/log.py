@@ -4,18 +4,17 @@ A fault that kills the driver is written and synced before it happens, so that a
 knows of it. Times are seconds since training first began, by the wall clock over restarts.
 """
 
-import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Final, NamedTuple, TextIO
+from typing import Any, Final, NamedTuple
 
-from trainer.errors import RunWriteError
+from pydantic import TypeAdapter
+
 from trainer.faults.plan import Kind, Plan
 from trainer.faults.planned import planned_faults
+from trainer.line_check import checked
 from trainer.storage.place import Place
-from trainer.storage.stored_lines import StoredLines
-from trainer.storage.stored_path import StoredPath
+from trainer.storage.stored_lines import lines_at
 
 FAULTS: Final = "faults.jsonl"
 TIMELINE: Final = "timeline.jsonl"
@@ -68,6 +67,11 @@ class Moment:
     step: int
 
 
+_RECORD: Final = TypeAdapter(FaultRecord)
+_MOMENT: Final = TypeAdapter(Moment)
+_TIME: Final = TypeAdapter(float)
+
+
 class FaultLog:
     """Appends to both files; knows what earlier attempts wrote."""
 
@@ -82,14 +86,12 @@ class FaultLog:
             RunWriteError: the files can not be written.
         """
         self._folder = folder
-        began = [line["unix_s"] for line in read_lines(folder / FAULTS) if "unix_s" in line]
-        self.attempt = len(began) + 1
-        self.from_s = max(0.0, unix_s - began[0]) if began else 0.0
-        self._faults = self._open(FAULTS)
-        self._timeline = self._open(TIMELINE)
-        self._write(self._faults, {"attempt": self.attempt, "unix_s": unix_s})
-        if isinstance(self._faults, StoredLines):
-            self._faults.flush()
+        self._faults, self._timeline = lines_at(folder / FAULTS), lines_at(folder / TIMELINE)
+        began_s = _began(self._faults.lines(), folder / FAULTS)
+        self.attempt = len(began_s) + 1
+        self.from_s = max(0.0, unix_s - began_s[0]) if began_s else 0.0
+        self._faults.append({"attempt": self.attempt, "unix_s": unix_s})
+        self._faults.flush()
 
     def fired(self) -> set[tuple[str, str]]:
         """Number and text of the faults that fired in this attempt or an earlier one."""
@@ -97,69 +99,36 @@ class FaultLog:
 
     def record(self, record: FaultRecord) -> None:
         """Write a fault's fate; it is on the disk, or in the store, when this returns."""
-        self._write(self._faults, asdict(record))
-        if isinstance(self._faults, StoredLines):
-            self._flush()
-        else:
-            os.fsync(self._faults.fileno())
+        self._faults.append(asdict(record))
+        self._timeline.flush()
+        self._faults.sync()
 
     def moment(self, at_s: float, step: int) -> None:
         """Write how far the run is."""
-        self._write(self._timeline, asdict(Moment(self.attempt, round(at_s, 4), step)))
+        self._timeline.append(asdict(Moment(self.attempt, round(at_s, 4), step)))
 
     def close(self) -> None:
-        """Close both files."""
-        self._flush()
-        for file in (self._faults, self._timeline):
-            if not isinstance(file, StoredLines):
-                file.close()
-
-    def _flush(self) -> None:
-        """What a store has not got yet; a local line is written at once."""
-        for file in (self._timeline, self._faults):
-            if isinstance(file, StoredLines):
-                file.flush()
-
-    def _open(self, name: str) -> TextIO | StoredLines:
-        path = self._folder / name
-        if isinstance(path, StoredPath):
-            return StoredLines(path)
-        try:
-            content = path.read_bytes() if path.exists() else b""
-            file = path.open("a", encoding="utf-8", buffering=1)
-            if content and not content.endswith(b"\n"):  # a line that a crash cut
-                file.write("\n")
-        except OSError as error:
-            raise RunWriteError(f"{path}: {error.strerror}") from None
-        return file
-
-    def _write(self, file: TextIO | StoredLines, line: dict[str, Any]) -> None:
-        if isinstance(file, StoredLines):
-            file.append(line)
-            return
-        try:
-            file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise RunWriteError(f"{file.name}: {error.strerror}") from None
+        """Write what waits, or is not in the store yet."""
+        self._timeline.flush()
+        self._faults.flush()
 
 
 def read_faults(folder: Place) -> list[FaultRecord]:
-    """The last word on each fault of a run directory; empty without the file."""
-    records: dict[str, FaultRecord] = {}
-    for line in read_lines(folder / FAULTS):
-        if "fault" in line:
-            hits = tuple(Hit(**hit) for hit in line.pop("hits"))
-            records[line["number"]] = FaultRecord(**line, hits=hits)
-    return list(records.values())
+    """The last word on each fault of a run directory; empty without the file.
+
+    Raises:
+        RunDirectoryError: it holds a line that is none of its own.
+    """
+    return _records(folder / FAULTS)[1]
 
 
 def last_kill_of(name: str, folder: Place) -> Kill | None:
-    """The last planned fault that killed `name`; None: none did."""
-    began = [line["unix_s"] for line in read_lines(folder / FAULTS) if "unix_s" in line]
+    """The last planned fault that killed `name`; None: none did. Raises as `read_faults`."""
+    began_s, records = _records(folder / FAULTS)
     kills = [
-        Kill(began[0] + record.at_s, record.step, f"fault {record.number} ({record.fault})")
-        for record in read_faults(folder)
-        if began and record.fired and record.kind == "kill" and record.hits[0].name == name
+        Kill(began_s + record.at_s, record.step, f"fault {record.number} ({record.fault})")
+        for record in records
+        if record.fired and record.kind == "kill" and name in (hit.name for hit in record.hits)
     ]
     return max(kills, default=None)
 
@@ -176,16 +145,19 @@ def with_the_rest(records: Iterable[FaultRecord], plan: Plan) -> tuple[FaultReco
 
 
 def read_timeline(folder: Place) -> list[Moment]:
-    """How far a run was at which time; empty without the file."""
-    return [Moment(**line) for line in read_lines(folder / TIMELINE)]
+    """How far a run was at which time; empty without the file. Raises as `read_faults`."""
+    path = folder / TIMELINE
+    return [checked(line, _MOMENT, path) for line in lines_at(path).lines()]
 
 
-def read_lines(path: Place) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; a line that a crash cut is left out."""
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            continue
-    return lines
+def _records(path: Place) -> tuple[float, list[FaultRecord]]:
+    """When training first began, in Unix time, and the last word on each fault."""
+    lines = lines_at(path).lines()
+    began_s = _began(lines, path)
+    records = [checked(line, _RECORD, path) for line in lines if "fault" in line]
+    return began_s[0] if began_s else 0.0, [*{r.number: r for r in records}.values()]
+
+
+def _began(lines: Iterable[dict[str, Any]], path: Place) -> list[float]:
+    """The Unix time at which each attempt began."""
+    return [checked(line["unix_s"], _TIME, path) for line in lines if "unix_s" in line]

@@ -4,7 +4,8 @@ import threading
 from typing import Any
 
 from trainer.errors import RunWriteError
-from trainer.line_log import encoded, parsed_lines
+from trainer.line_log import LineLog, encoded, parsed_lines
+from trainer.storage.place import Place
 from trainer.storage.stored_path import StoredPath
 
 
@@ -36,6 +37,8 @@ class StoredLines:
             except OSError as error:
                 raise RunWriteError(f"{self.path}: {error.strerror}") from None
             del self._waiting[:count]
+
+    sync = flush  # a store that has it, keeps it
 
     def lines(self) -> list[dict[str, Any]]:
         """All of them.
@@ -70,3 +73,8 @@ class StoredLines:
     def _put(self, content: bytes) -> None:
         self.path.write(content)
         self._stored = content
+
+
+def lines_at(path: Place) -> LineLog | StoredLines:
+    """The JSON lines that lie there, or will."""
+    return StoredLines(path) if isinstance(path, StoredPath) else LineLog(path)
