@@ -373,3 +373,16 @@ def test_a_run_of_one_process_goes_on_upon_ray_and_the_other_way(
         assert done.returncode == 0, done.stderr
     check_equal(run, undisturbed)
     everstep.wait_until_alone()
+
+
+def test_events_of_another_format_are_refused_in_one_line_and_nothing_is_changed(
+    tmp_path: Path,
+) -> None:
+    run = cut_short(tmp_path / "run")
+    events = run / "events.jsonl"
+    events.write_text(events.read_text() + '{"event": "died", "worker": "worker-1"}\n')
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(RunDirectoryError, match=r"events\.jsonl: holds a line that this version"):
+        resume(run)
+    after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert after == before

@@ -31,7 +31,7 @@ SILENT = (
     "process 4711 on host head gave the store no sign of life for 15 s: it was killed, its machine"
     " failed, or it does not reach the store"
 )
-HERE = {"machine": stored_lock._this_machine(), "pid": os.getpid()}
+HERE = {"machine": stored_lock.this_machine(), "pid": os.getpid()}
 
 
 def stored(url: str) -> StoredPath:
@@ -212,7 +212,7 @@ def test_a_training_into_s3_is_told_of_while_it_runs_and_after_it_was_killed(
     assert (fields["state"], fields["process_id"]) == ("running", process.pid)
     assert (fields["directory"], len(fields["actors"])) == (str(place), 3)
     with monkeypatch.context() as patch:  # as another machine sees it, by its signs of life
-        patch.setattr("trainer.storage.stored_lock._this_machine", lambda: "another")
+        patch.setattr("trainer.storage.stored_lock.this_machine", lambda: "another")
         assert read_status(place).state == "running"
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=DEADLINE_S)

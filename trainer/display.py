@@ -6,7 +6,7 @@ In a terminal the line stays in place; elsewhere each epoch gets a line of its o
 from types import TracebackType
 from typing import Final, Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -24,7 +24,7 @@ from trainer.reports import (
 )
 from trainer.result import Result, Summary
 from trainer.roster import Roster
-from trainer.words import counted, listed
+from trainer.words import counted, last_line, listed
 
 _BAR_WIDTHS: Final = (4, 20)
 _GAP: Final = 1  # between bar and line
@@ -64,7 +64,9 @@ class Display:
                 self._last = report
                 self._show(report)
                 if not self._console.is_terminal:
-                    self._console.print(_line(report, self._epochs, report), soft_wrap=True)
+                    nodes = f", {counted(report.nodes, 'node')}" if report.nodes > 1 else ""
+                    line = _line(report, self._epochs, report).append(nodes)
+                    self._console.print(line, soft_wrap=True)
             case InEpoch():
                 self._show(report)
             case Event():
@@ -96,7 +98,7 @@ class Display:
     def _show(self, report: EpochReport | InEpoch) -> None:
         if not self._console.is_terminal:
             return
-        line = _line(report, self._epochs, self._last, self._console.width)
+        line = _line(report, self._epochs, self._last)
         room = self._console.width - len(line) - _GAP - len("^C")
         row = Table.grid(padding=(0, _GAP))
         if self._started and room >= _BAR_WIDTHS[0]:
@@ -104,21 +106,23 @@ class Display:
             row.add_row(ProgressBar(steps, report.step, min(room, _BAR_WIDTHS[1])), line)
         else:
             row.add_row(line)
-        self._live.update(row)
+        self._live.update(Group(row, *self._nodes()))
+
+    def _nodes(self) -> list[Text]:
+        """A line below: who is where, if there are several nodes."""
+        there = self._roster.nodes
+        if len(there) <= 1:
+            return []
+        nodes = [f"{host} ({counted(len(names), 'actor')})" for host, names in there.items()]
+        return [Text(f"on {listed(nodes, self._console.width - len('on '))}")]
 
 
-def _line(
-    report: EpochReport | InEpoch, epochs: int, last: EpochReport | None, width: int = 0
-) -> Text:
-    """In one line; `width`: of a terminal, where the nodes have to go if it has no room."""
+def _line(report: EpochReport | InEpoch, epochs: int, last: EpochReport | None) -> Text:
     accuracy = f"accuracy {last.accuracy:.3f}  " if last else ""
     line = (
         f"epoch {report.epoch:>{len(str(epochs))}}/{epochs}  loss {report.loss:.4f}  "
         f"{accuracy}{report.samples_per_second:,.0f} samples/s  {counted(report.workers, 'worker')}"
     )
-    nodes = f", {counted(report.nodes, 'node')}" if report.nodes > 1 else ""
-    if not width or len(line + nodes) <= width:
-        line += nodes
     return Text(line, no_wrap=True, overflow="ellipsis")
 
 
@@ -131,7 +135,7 @@ def _event_line(event: Event, where: str = "") -> str | None:
     name, details = event.worker, event.details
     match event.event:
         case "died":
-            return f"{name}{where} died: {str(details['reason']).splitlines()[-1]}"
+            return f"{name}{where} died: {last_line(details['reason'])}"
         case "joined" if where and name != slot_of(name):
             return f"{name} takes its place{where}"
         case "missing":

@@ -102,9 +102,9 @@ def _stored(path: StoredPath, told: Told) -> Look:
 
 def _lives(said: dict[str, Any]) -> bool | None:
     """Whether the holder does; None: it is of another machine, so one has to watch."""
-    if said.get("is_free") or stored_lock._has_ended(said):
+    if said.get("is_free") or stored_lock.has_ended(said):
         return False
-    machine = stored_lock._this_machine()
+    machine = stored_lock.this_machine()
     is_here = machine and said.get("machine") == machine and isinstance(said.get("pid"), int)
     return True if is_here else None
 

@@ -23,10 +23,10 @@ from trainer.files import (
     remove_unfinished,
     write_atomically,
 )
-from trainer.line_log import LineLog
 from trainer.lock_holder import LOCK
 from trainer.past import Before, how_it_ended
 from trainer.reports import EpochReport, Event, InEpoch, Report
+from trainer.run_lines import epochs_in, events_in
 from trainer.run_lock import RunLock
 from trainer.run_place import (
     CONFIG,
@@ -42,7 +42,7 @@ from trainer.run_place import (
 )
 from trainer.storage.courier import Courier
 from trainer.storage.place import Place
-from trainer.storage.stored_lines import StoredLines
+from trainer.storage.stored_lines import lines_at
 from trainer.storage.stored_lock import StoredLock
 from trainer.storage.stored_path import StoredPath
 
@@ -58,7 +58,7 @@ class RunDirectory:
         self.held: Place = path
         if isinstance(path, StoredPath) and isinstance(lock, StoredLock):
             self.held = path.held_by(lock.check)
-        self.metrics, self.events = _lines(self.held / METRICS), _lines(self.held / EVENTS)
+        self.metrics, self.events = lines_at(self.held / METRICS), lines_at(self.held / EVENTS)
         self._keep = 1
         self._trouble: str | None = None
         self._troubled = False
@@ -119,9 +119,9 @@ class RunDirectory:
 
     def how_it_ended(self) -> Before:
         """What is known of the process that trained here last; to be asked before `rewind`."""
-        events, metrics = self.events.lines(), self.metrics.lines()
+        events, metrics = events_in(self.path), epochs_in(self.path)
         if (self.path / RESULT).exists():  # it was whole
-            events.append({"event": "ended"})
+            events = [*events, {"event": "ended"}]
         return how_it_ended(events, metrics, self._lock.left, last_kill_of(DRIVER, self.path))
 
     def rewind(self, epochs: int) -> int:
@@ -241,7 +241,3 @@ class RunDirectory:
     def _note_trouble(self, error: RunWriteError) -> None:
         if not self._troubled and not isinstance(error, LockLostError):  # see `take_trouble`
             self._trouble, self._troubled = f"{error}; kept in memory, training goes on", True
-
-
-def _lines(path: Place) -> LineLog | StoredLines:
-    return StoredLines(path) if isinstance(path, StoredPath) else LineLog(path)

@@ -47,7 +47,7 @@ class StoredLock:
         """
         self._path, self._command = folder / LOCK, command
         self._holder = this_process(command)
-        self._holder |= {"machine": _this_machine(), "token": secrets.token_hex(8), "life": 0}
+        self._holder |= {"machine": this_machine(), "token": secrets.token_hex(8), "life": 0}
         self._over = ""  # why it is not held any more
         self._asking = threading.Lock()
         self.left = self._sign = self._take(where)
@@ -129,7 +129,7 @@ class StoredLock:
                 if (found := self._found()) is None:
                     continue  # it was released just now
                 if not self._is_ours(found):  # as it is when the library asked the store twice
-                    if not (found.get("is_free") or _has_ended(found)):
+                    if not (found.get("is_free") or has_ended(found)):
                         if (now := self._watched(found)) is None:
                             continue
                         if now != found:
@@ -177,7 +177,7 @@ def _now_s() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-def _this_machine() -> str:
+def this_machine() -> str:
     """Until it starts anew, and apart from its containers; empty: it does not say."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -186,9 +186,9 @@ def _this_machine() -> str:
         return ""
 
 
-def _has_ended(found: dict[str, Any]) -> bool:
+def has_ended(found: dict[str, Any]) -> bool:
     """Whether it was a process of this machine that is no more."""
-    machine, number = _this_machine(), found.get("pid")
+    machine, number = this_machine(), found.get("pid")
     if not machine or found.get("machine") != machine or not isinstance(number, int):
         return False
     if not 0 < number < 2**31:
