@@ -83,6 +83,8 @@ def _nodes(network: Network, short_directory: Path) -> Iterator[RayNodes]:
 def nodes(_nodes: RayNodes, network: Network) -> RayNodes:
     """Ray runs on all three; whatever a test does to them is mended before the next."""
     network.reset()
+    for host in network.hosts[3:]:  # that a test added
+        _nodes.kill(host)
     _nodes.run_on(dict(zip(network.hosts[:3], CPUS, strict=True)))
     return _nodes
 

@@ -125,7 +125,7 @@ class RayNodes:
         return self._run(host, *_RAY, *arguments)
 
     def roll(self, *alive: Host) -> list[dict[str, Any]]:
-        """Wait until exactly these hosts are alive in Ray's eyes; what Ray says of all nodes."""
+        """Wait until exactly these hosts are alive in Ray's eyes; what Ray says of them."""
         assert self.head is not None
         addresses = [host.address for host in alive]
         done = self._run(

@@ -38,5 +38,4 @@ def test_a_node_that_is_added_gets_shards_and_one_that_is_drained_is_left_in_ord
     assert [e["reason"] for e in left] == [because] * len(there)
     assert len(there) == 2  # the server and a worker
     assert run.events("repeated")[repeated:] == []
-    nodes.kill(added)
     nodes.kill(going)  # Ray may take a while to end there, and the next test wants it anew
