@@ -53,7 +53,7 @@ class Cluster(Protocol):
     """Actors that train one job, for as long as the `with` block lasts."""
 
     def __enter__(self) -> Self:
-        """Start the actors; returns once enough of them are there, or training has failed."""
+        """Begin to start the actors; `Ready` is heard once enough of them are there."""
 
     def __exit__(
         self,
@@ -63,7 +63,7 @@ class Cluster(Protocol):
     ) -> None: ...
 
     def run_epoch(self, epoch: RunEpoch) -> None:
-        """Tell the server to go on; returns at once."""
+        """Tell the server to go on, once enough actors are there; returns at once."""
 
     def take_snapshot(self) -> None:
         """Ask the server for its state; returns at once, the `Snapshot` is heard later."""

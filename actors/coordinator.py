@@ -56,9 +56,7 @@ from actors.supervisor import Crew, Supervisor
 class Coordinator:
     """Answers `Begin`, `Hello`, `Down`, `Late` and `Tick` with orders."""
 
-    def __init__(
-        self, crew: Crew, shard_count: int, state: Snapshot, likeness: Likeness | None = None
-    ) -> None:
+    def __init__(self, crew: Crew, shard_count: int, state: Snapshot, likeness: Likeness) -> None:
         """`state`: what the first server starts from; `likeness`: knows the hosts before."""
         self._crew = crew
         self._newest = state
@@ -66,7 +64,7 @@ class Coordinator:
         self._presence = Presence(crew.link_timeout_s)
         self._supervisor = Supervisor(crew.supervision)
         self._muster = Muster(crew.min_workers, crew.start_timeout_s)
-        self._likeness = likeness or Likeness()
+        self._likeness = likeness
         self._server: Hello | None = None
         self._run: RunEpoch | None = None  # asked of the server, and of each new one
         self._snapshot_wanted = False  # likewise
@@ -113,9 +111,8 @@ class Coordinator:
 
     def _start(self, name: str) -> Envelope:
         self._muster.ordered(name, self._now_s)
-        if slot_of(name) != SERVER:
-            return CLUSTER, Start(name)
-        return CLUSTER, Start(name, self._newest, self._standstill.step)
+        server = Start(name, self._newest, self._standstill.step)
+        return CLUSTER, server if slot_of(name) == SERVER else Start(name)
 
     def _hello(self, hello: Hello) -> list[Envelope]:
         if not self._muster.awaits(hello.name):  # it was given up, and another has its place
@@ -125,14 +122,16 @@ class Coordinator:
         joined = (DRIVER, Joined(hello.name, hello.host, hello.process_id))
         up = self._server_up if slot_of(hello.name) == SERVER else self._worker_up
         envelopes = [joined, *self._likeness.compare(hello), *up(hello)]
-        return [*envelopes, (DRIVER, Ready())] if self._count() else envelopes
+        if self._count():
+            envelopes += [(DRIVER, Ready()), *self._to_server(self._run)]
+        return envelopes
 
     def _server_up(self, hello: Hello) -> list[Envelope]:
         self._server = hello
         self._standstill.begin(self._now_s)
         at = ServerAt(hello.host, hello.port)
         links: list[Envelope] = [(name, at) for name in self._assignment.workers]
-        if self._run:
+        if self._run and self._muster.is_ready:
             links.append((hello.name, self._run))
         if self._snapshot_wanted:
             links.append((hello.name, TakeSnapshot()))
@@ -212,7 +211,7 @@ class Coordinator:
         if self._server is None or not self._assignment.workers:
             who = "no worker is there, and a new one" if self._server else "the parameter server"
             return self._fail(f"{who} {why}{self._last_death}", is_overdue=True)
-        return [*self._muster.begin_with_less(why), (DRIVER, Ready())]
+        return [*self._muster.begin_with_less(why), (DRIVER, Ready()), *self._to_server(self._run)]
 
     # --- The server's facts
 
@@ -237,7 +236,7 @@ class Coordinator:
         """The time before it, when nothing was to be done, is neither a step nor a standstill."""
         self._run = epoch
         self._standstill.end_pause(self._now_s)
-        return self._to_server(epoch)
+        return self._to_server(epoch) if self._muster.is_ready else []
 
     def _moved(self, step: int) -> list[Envelope]:
         stalls = self._presence.explained(self._standstill.moved(step, self._now_s), self._now_s)
@@ -245,5 +244,5 @@ class Coordinator:
         self._presence.steps_take(self._standstill.step_s * max(1, len(self._assignment.workers)))
         return stalls
 
-    def _to_server(self, message: RunEpoch | TakeSnapshot) -> list[Envelope]:
-        return [(self._server.name, message)] if self._server else []
+    def _to_server(self, message: RunEpoch | TakeSnapshot | None) -> list[Envelope]:
+        return [(self._server.name, message)] if self._server and message else []

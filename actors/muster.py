@@ -17,7 +17,7 @@ class Muster:
         self._ordered_s: dict[str, float] = {}  # who is not yet heard of; when it was ordered
         self._unlooked: set[str] = set()  # of these: no process yet, and nobody asked why
         self._min_workers, self._patience_s = min_workers, patience_s
-        self._ready = False
+        self.is_ready = False  # training has begun
         self._incomplete_since_s: float | None = 0.0
 
     def begin(self, now_s: float) -> None:
@@ -57,7 +57,7 @@ class Muster:
         if not (names := self._waiting(found.names)):
             return []
         outlook = "each joins when there is room"
-        if not self._ready:
+        if not self.is_ready:
             outlook = (
                 f"training waits for {_counted(self._min_workers)}, or begins with less after"
                 f" {self._patience_s:g} s (cluster.start_timeout_s)"
@@ -72,12 +72,12 @@ class Muster:
 
     def count(self, has_server: bool, workers: int, now_s: float) -> bool:
         """So many are there now. True once: training can begin."""
-        if not has_server or workers < (1 if self._ready else self._min_workers):
+        if not has_server or workers < (1 if self.is_ready else self._min_workers):
             if self._incomplete_since_s is None:
                 self._incomplete_since_s = now_s
             return False
         self._incomplete_since_s = None
-        before, self._ready = self._ready, True
+        before, self.is_ready = self.is_ready, True
         return not before
 
     def is_overdue(self, now_s: float) -> bool:
@@ -87,7 +87,7 @@ class Muster:
 
     def begin_with_less(self, why: str) -> list[Envelope]:
         """Begin with those who are there; who is missing."""
-        self._incomplete_since_s, self._ready = None, True
+        self._incomplete_since_s, self.is_ready = None, True
         return [(DRIVER, Missing(name, why)) for name in self._waiting(self._ordered_s)]
 
 

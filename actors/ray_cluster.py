@@ -35,7 +35,6 @@ from actors.orders import (
     Missing,
     Order,
     Placed,
-    Ready,
     Start,
     Unplaced,
 )
@@ -85,7 +84,7 @@ class RayCluster:
         self._job, self._crew, self._address = job, crew, address
         self._share_memory, self._ports = share_memory, ports
         self._meter: Meter | None = None  # nobody looks at a private Ray
-        self._early, self._actors = list[Heard](), dict[str, _Handle]()
+        self._actors: dict[str, _Handle] = {}
         self._lives: list[Future[None]] = []  # each actor's `live` call: its life
         self._orders = SideThread("everstep-orders")
         self._signals = SideThread("everstep-signals")
@@ -118,7 +117,7 @@ class RayCluster:
 
     def receive(self, timeout_s: float | None = None) -> Heard | None:
         try:
-            heard = self._early.pop(0) if self._early else self._next(timeout_s)
+            heard = self._explained(self._mailbox.inbox.get(timeout=timeout_s))
         except Empty:
             return None
         if self._meter is not None:
@@ -160,8 +159,6 @@ class RayCluster:
         head = ray.get_runtime_context().gcs_address
         self._exits.enter_context(ClusterWatch(head, limit_s, hosts_going, self._mailbox))
         self._mailbox.start()
-        while not self._early or not isinstance(self._early[-1].message, Ready | Failed):
-            self._early.append(self._next())
 
     def _obey(self, order: Order) -> None:
         """One order after the other, in a thread of their own: Ray may take its time."""
@@ -224,9 +221,6 @@ class RayCluster:
     def _kill_all(self) -> None:
         for name in [*self._actors]:
             self._kill(name, None)
-
-    def _next(self, timeout_s: float | None = None) -> Heard:
-        return self._explained(self._mailbox.inbox.get(timeout=timeout_s))
 
     def _release(self) -> None:
         """The last order; whoever leaves a Ray whose head is lost waits for it only so long."""

@@ -14,6 +14,7 @@ from actors.cluster import Job
 from actors.coordinator import Coordinator
 from actors.cores import Core, make_core
 from actors.invariants import Invariants
+from actors.likeness import Likeness
 from actors.messages import DRIVER, SERVER, Hello, Snapshot
 from actors.names import slot_of
 from actors.orders import (
@@ -72,7 +73,9 @@ class World:
         self.paused: set[str] = set()
         self._job, self._link_timeout_s = job, crew.link_timeout_s
         self._invariants, self._hear, self._tell = invariants, hear, tell
-        self.cores: dict[str, Core] = {DRIVER: Coordinator(crew, len(job.shards), state)}
+        self.cores: dict[str, Core] = {
+            DRIVER: Coordinator(crew, len(job.shards), state, Likeness())
+        }
         self._ray = End(DRIVER, CLUSTER)  # on which Ray tells, some time later, who has ended
         self.ends = [self._ray]
         self.handle(DRIVER, Begin())

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from actors.coordinator import Coordinator
+from actors.likeness import Likeness
 from actors.messages import (
     DRIVER,
     SERVER,
@@ -65,7 +66,7 @@ def coordinator(
 ) -> Coordinator:
     """One that has begun, at 100 s; nobody has come yet."""
     crew = Crew(least or workers, workers, supervision, link_timeout_s=10.0, start_timeout_s=60.0)
-    core = Coordinator(crew, shard_count, STATE)
+    core = Coordinator(crew, shard_count, STATE, Likeness())
     core.handle(Tick(100.0))
     core.handle(Begin())
     return core
@@ -109,7 +110,7 @@ def ticks(core: Coordinator, since_s: float, until_s: float, *awake: str) -> lis
 
 
 def test_all_actors_are_ordered_at_once_and_the_server_gets_the_state() -> None:
-    core = Coordinator(Crew(1, 2), 4, STATE)
+    core = Coordinator(Crew(1, 2), 4, STATE, Likeness())
     orders = [(CLUSTER, Start(SERVER, STATE)), *[(CLUSTER, Start(f"worker-{i}")) for i in range(2)]]
     assert core.handle(Begin()) == orders
 
@@ -143,12 +144,29 @@ def test_training_is_ready_once_with_a_server_and_the_least_number_of_workers() 
     assert [len(of(core.handle(one), Ready)) for one in coming] == [0, 0, 1, 0]
 
 
-def test_what_is_asked_before_the_server_is_there_reaches_it_when_it_comes() -> None:
+def test_an_epoch_that_is_asked_for_early_begins_when_enough_actors_are_there() -> None:
+    core = coordinator(2)
+    assert core.handle(RunEpoch(0, 9)) == []
+    assert of(core.handle(hello("worker-0")), RunEpoch) == []
+    assert of(core.handle(server_hello()), RunEpoch) == []
+    told = core.handle(hello("worker-1"))
+    assert told[-2:] == [(DRIVER, Ready()), (SERVER, RunEpoch(0, 9))]
+
+
+def test_an_epoch_that_is_asked_for_early_begins_with_less_when_the_others_do_not_come() -> None:
+    core = coordinator(2)
+    core.handle(RunEpoch(0, 9))
+    core.handle(server_hello())
+    core.handle(hello("worker-0"))
+    told = ticks(core, 100.0, 170.0, SERVER, "worker-0")
+    assert of(told, RunEpoch) == [RunEpoch(0, 9)]
+    assert told.index((DRIVER, Ready())) < told.index((SERVER, RunEpoch(0, 9)))
+
+
+def test_a_snapshot_that_is_asked_for_before_the_server_is_there_is_asked_of_it_then() -> None:
     core = coordinator(1)
-    assert core.handle(RunEpoch(0, 9)) == core.handle(TakeSnapshot()) == []
-    told = core.handle(server_hello())
-    assert (SERVER, RunEpoch(0, 9)) in told
-    assert (SERVER, TakeSnapshot()) in told
+    assert core.handle(TakeSnapshot()) == []
+    assert (SERVER, TakeSnapshot()) in core.handle(server_hello())
 
 
 def test_who_is_unknown_is_told_to_stop_and_gets_no_shards() -> None:

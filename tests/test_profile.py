@@ -13,6 +13,7 @@ import pytest
 
 from actors.coordinator import Coordinator
 from actors.decoder import decode
+from actors.likeness import Likeness
 from actors.local_cluster import LocalCluster
 from actors.messages import DRIVER, Dx, Snapshot, TakeTimes, Times, Weights
 from actors.orders import Envelope, Message, Tick
@@ -164,7 +165,7 @@ def test_a_late_result_of_an_old_step_belongs_to_the_running_one(clock: Clock) -
 
 
 def test_the_coordinator_passes_times_on_even_of_a_server_that_is_gone() -> None:
-    coordinator = Coordinator(Crew(1, 1), 2, toy_job(2).state)
+    coordinator = Coordinator(Crew(1, 1), 2, toy_job(2).state, Likeness())
     times = Times("server", 0, 0.0, 0, 0, np.zeros(5), np.empty(0))
     assert coordinator.handle(times) == [(DRIVER, times)]
 

@@ -14,7 +14,7 @@ from ray.util.placement_group import placement_group_table
 
 from actors.cluster import Heard, Job
 from actors.messages import SERVER, EpochDone, RunEpoch
-from actors.orders import Died, Down, DriverMessage, Failed, Joined, Missing, Restarting
+from actors.orders import Died, Down, DriverMessage, Failed, Joined, Missing, Ready, Restarting
 from actors.placement import Needs, Node
 from actors.ray_cluster import RayCluster
 from actors.ray_places import Places
@@ -63,6 +63,7 @@ def test_a_worker_that_can_not_be_killed_because_its_host_is_gone_fails_nothing(
 
     messages: list[DriverMessage] = []
     with RayCluster(job, Crew(2, 2)) as cluster:
+        until(cluster, messages, Ready)
         with monkeypatch.context() as patch:
             patch.setattr("actors.ray_cluster.send_signal", unreachable_process)
             patch.setattr("actors.ray_cluster.ray.kill", unreachable_actor)
@@ -89,6 +90,7 @@ def test_an_order_that_takes_ray_long_holds_up_neither_training_nor_the_coordina
 
     messages: list[DriverMessage] = []
     with RayCluster(job, Crew(2, 2)) as cluster:
+        until(cluster, messages, Ready)
         monkeypatch.setattr("actors.ray_cluster.ray.kill", slow_kill)
         try:
             give_up(cluster, "worker-1")
@@ -201,6 +203,7 @@ def test_each_worker_is_given_what_it_asks_for_by_ray_s_own_names() -> None:
 
 def test_nothing_stays_reserved_after_the_end() -> None:
     with RayCluster(toy_job(4), Crew(2, 2)) as cluster:
+        until(cluster, [], Ready)
         groups = [group.id.hex() for group in cluster._places._groups.values()]
     assert len(groups) == 3
     table = placement_group_table()
@@ -209,10 +212,8 @@ def test_nothing_stays_reserved_after_the_end() -> None:
 
 def test_a_signal_reaches_a_living_process_and_no_other() -> None:
     with RayCluster(toy_job(4), Crew(1, 1)) as cluster:
-        joined = {}
-        while (heard := cluster.receive(0.0)) is not None:
-            if isinstance(heard.message, Joined):
-                joined[heard.message.name] = heard.message
+        until(cluster, messages := [], Ready)
+        joined = {message.name: message for message in messages if isinstance(message, Joined)}
         assert cluster.signal("worker-0", 0)  # signal 0 only asks whether it is there
         assert not cluster.signal("worker-9", signal.SIGKILL)
         os.kill(joined["worker-0"].process_id, signal.SIGKILL)

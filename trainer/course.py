@@ -11,7 +11,7 @@ from actors.cluster import Cluster, Heard
 from actors.errors import ClusterError, EverstepError
 from actors.messages import SERVER, EpochDone, NotFinite, Progress, RunEpoch, Snapshot
 from actors.names import slot_of
-from actors.orders import Failed, Joined
+from actors.orders import Failed, Joined, Ready
 from trainer.checkpoints import Checkpoint
 from trainer.chronicle import Chronicle
 from trainer.config import Config
@@ -25,6 +25,7 @@ from trainer.reports import EpochReport, InEpoch, Started
 from trainer.run_directory import RunDirectory
 from trainer.stop_signals import StopSignals
 
+_POLL_S: Final = 0.2
 _FRESH_S: Final = 2.0  # how long a stopped training waits for the newest state
 
 
@@ -88,6 +89,7 @@ class Course:
 
     def run(self, cluster: Cluster) -> Finished:
         """Until the last epoch is done, evaluated, and on the disk; that epoch."""
+        self._wait_for_actors(cluster)
         self.started_s = self._epoch_began_s = self.ended_s = time.monotonic()
         self.keeper.start(self.started_s)
         start_s = self.started_s - self._chronicle.began_s
@@ -105,6 +107,15 @@ class Course:
                 self.keeper.keep()
                 raise
         return self._last
+
+    def _wait_for_actors(self, cluster: Cluster) -> None:
+        """Until enough of them are there; what is heard meanwhile is told at once."""
+        ready = False
+        while not ready:
+            if (heard := cluster.receive(_POLL_S)) is not None:
+                self._hear(cluster, heard)
+                ready = isinstance(heard.message, Ready)
+            self._chronicle.tell_trouble()
 
     def _listen(self, cluster: Cluster) -> None:
         heard = cluster.receive(self.keeper.ask(cluster, time.monotonic()))

@@ -1,10 +1,12 @@
 """Any cluster, with a plan of faults around it: the driver does not notice the difference."""
 
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
 from actors.cluster import Cluster, Heard
 from actors.messages import RunEpoch
+from actors.orders import Ready
 from trainer.faults.injection import FaultInjector, Told
 from trainer.faults.log import FaultRecord
 from trainer.faults.plan import Plan
@@ -25,14 +27,10 @@ class FaultyCluster:
         """Wrap a cluster that is not yet entered; the arguments are `FaultInjector`'s."""
         self._cluster = cluster
         self._injector = FaultInjector(plan, cluster.signal, folder, step, told)
+        self._exits = ExitStack()
 
     def __enter__(self) -> Self:
-        self._cluster.__enter__()
-        try:
-            self._injector.__enter__()
-        except BaseException as error:
-            self._cluster.__exit__(type(error), error, error.__traceback__)
-            raise
+        self._exits.enter_context(self._cluster)
         return self
 
     def __exit__(
@@ -42,10 +40,7 @@ class FaultyCluster:
         traceback: TracebackType | None,
     ) -> None:
         """First everybody goes on who was stopped, then all can leave in order."""
-        try:
-            self._injector.__exit__(error_type, error, traceback)
-        finally:
-            self._cluster.__exit__(error_type, error, traceback)
+        self._exits.__exit__(error_type, error, traceback)
 
     @property
     def records(self) -> tuple[FaultRecord, ...]:
@@ -65,6 +60,8 @@ class FaultyCluster:
         heard = self._cluster.receive(timeout_s)
         if heard is not None:
             self._injector.hear(heard)
+            if isinstance(heard.message, Ready):
+                self._exits.enter_context(self._injector)
         return heard
 
     def signal(self, name: str, number: int) -> bool:
