@@ -231,6 +231,10 @@ TRAINING_KEYS = "epochs, batch_size, shards, learning_rate, local_steps, dtype, 
             "data: {source: idx, train_images: a, train_labels: b, test_labels: c}",
             "config data.test_images: missing, while data.test_labels is given",
         ),
+        (
+            "data: {source: csv, label: y, train: s3://b/a.csv}",
+            "^config data.train: 's3://b/a.csv' is a URL, and data is read from a path only$",
+        ),
         ("data: {classes: [a, b, a]}", "config data.classes: 'a' stands twice$"),
         (
             "cluster: {workers: 0}",
