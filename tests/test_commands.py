@@ -164,6 +164,8 @@ def test_no_process_is_left_after_an_error_and_the_error_is_one_line(everstep: E
         (["--set", "data.source=csv", "--set", "data.train=a.csv", "--set", "data.label=y"],
          "data a.csv: no such file"),
         (["--set", "epochs=3"], "must be section.key=value"),
+        (["--out", "s3:/b/x"], "--out s3:/b/x: looks like a URL with one slash; give s3://b/x"),
+        (["--set", "cluster.link_ports=20000"], "link_ports: 20000 is not allowed; must be the fi"),
         (["--out", "."], "--out .: exists already and is not empty"),
         (["--out", "x" * 300], "File name too long"),
         (["--set", "network.sizes=[64,100000000,10]"], "must be a whole number from 1 to 1000000"),
@@ -258,6 +260,40 @@ def test_prediction_writes_class_and_probabilities(trained: Path, everstep: Ever
     assert (predicted == shares.argmax(axis=1)).all()
     assert digits.labels is not None
     assert (predicted == digits.labels).mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["predict", "RUN", "rows.npz", "--out", "s3://b/p.csv"],
+         "--out s3://b/p.csv: is a URL, and predictions are written to a path only"),
+        (["predict", "RUN", "rows.npz", "--out", "s3:/b/p.csv"],
+         "--out s3:/b/p.csv: looks like a URL with one slash; give s3://b/p.csv, or ./s3:/b/p.csv"
+         " for a path"),
+        (["predict", "RUN", "s3://b/rows.npz"],
+         "INPUTS s3://b/rows.npz: is a URL, and rows are read from a path only"),
+        (["evaluate", "RUN", "--dataset", "s3://b/rows.npz"],
+         "--dataset s3://b/rows.npz: is a URL, and rows are read from a path only"),
+        # Before the work: not even the run directory is looked at.
+        (["predict", "s3://b/absent", "rows.npz", "--out", "gs://b/p.csv"],
+         "--out gs://b/p.csv: is a URL, and predictions are written to a path only"),
+    ],
+)  # fmt: skip
+def test_rows_and_predictions_are_in_no_store(
+    arguments: list[str], line: str, trained: Path, everstep: Everstep
+) -> None:
+    done = everstep.run(*(str(trained) if each == "RUN" else each for each in arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"everstep: {line}\n"
+    assert list(everstep.directory.iterdir()) == []
+
+
+def test_rows_and_predictions_may_be_file_urls(trained: Path, everstep: Everstep) -> None:
+    rows, out = everstep.directory / "rows.npz", everstep.directory / "classes.csv"
+    np.savez(rows, x=np.zeros((2, 64)))
+    done = everstep.run("predict", str(trained), f"file://{rows}", "--out", f"file://{out}")
+    assert done.returncode == 0, done.stderr
+    assert len(out.read_text().splitlines()) == 3
 
 
 def test_predictions_replace_neither_what_is_read_nor_what_a_run_wrote(

@@ -195,8 +195,13 @@ TRAINING_KEYS = "epochs, batch_size, shards, learning_rate, local_steps, dtype, 
         ),
         (
             "cluster: {workers: 12}",
-            "config training.shards: 12 workers but only 8 shards, 4 would idle;"
-            " set cluster.workers <= 8 or training.shards >= 12",
+            "^config cluster.workers: 12 workers but only 8 shards, 4 would idle;"
+            " set cluster.workers <= 8 or training.shards >= 12$",
+        ),
+        (  # the key that is named first is the one that was set
+            "training: {shards: 1}",
+            "^config training.shards: 2 workers but only 1 shard, 1 would idle;"
+            " set cluster.workers <= 1 or training.shards >= 2$",
         ),
         (
             "network: {loss: cross_entropy, output: identity}",
@@ -226,6 +231,10 @@ TRAINING_KEYS = "epochs, batch_size, shards, learning_rate, local_steps, dtype, 
             "data: {source: idx, train_images: a, train_labels: b, test_labels: c}",
             "config data.test_images: missing, while data.test_labels is given",
         ),
+        (
+            "data: {source: csv, label: y, train: s3://b/a.csv}",
+            "^config data.train: 's3://b/a.csv' is a URL, and data is read from a path only$",
+        ),
         ("data: {classes: [a, b, a]}", "config data.classes: 'a' stands twice$"),
         (
             "cluster: {workers: 0}",
@@ -234,7 +243,8 @@ TRAINING_KEYS = "epochs, batch_size, shards, learning_rate, local_steps, dtype, 
         ("cluster: {workers: two}", "^config cluster.workers: 'two' is not allowed; must be a who"),
         (
             "cluster: {workers: {min: 1}}",
-            "^config cluster.workers.max: missing; set it to a whole n",
+            "^config cluster.workers.max: missing; set it to a whole number of at least 1,"
+            " like `{min: 1, max: 8}`$",
         ),
         ("cluster: {workers: {min: 0, max: 2}}", "^config cluster.workers.min: 0 is not allowed"),
         (
@@ -247,7 +257,7 @@ TRAINING_KEYS = "epochs, batch_size, shards, learning_rate, local_steps, dtype, 
         ),
         (
             "cluster: {workers: {min: 1, max: 12}}",
-            "config training.shards: 12 workers but only 8 shards, 4 would idle;",
+            "^config cluster.workers: 12 workers but only 8 shards, 4 would idle;",
         ),
         (
             "cluster: {worker_cpus: 0}",
@@ -281,10 +291,18 @@ TRAINING_KEYS = "epochs, batch_size, shards, learning_rate, local_steps, dtype, 
         (
             "cluster: {link_ports: 20100-20000}",
             "^config cluster.link_ports: '20100-20000' is not allowed; must be the first and the"
-            " last of at least 2 ports from 1 to 65535, like '20000-20100'$",
+            " last of at least 2 ports from 1 to 65535, like 20000-20100$",
         ),
         ("cluster: {link_ports: 20000-70000}", "^config cluster.link_ports: '20000-70000' is not"),
-        ("cluster: {link_ports: 20000}", "^config cluster.link_ports: 20000 is not allowed; must"),
+        (
+            "cluster: {link_ports: 20000}",
+            "^config cluster.link_ports: 20000 is not allowed; must be the first and the last of at"
+            " least 2 ports from 1 to 65535, like 20000-20100$",
+        ),
+        (
+            "cluster: {link_ports: [1, 2]}",
+            r"^config cluster.link_ports: \[1, 2\] is not allowed; m",
+        ),
         ("supervision: {worker: {restarts: 2}}", r"worker.restarts: unknown key; did you mean max"),
         ("supervision: {worker: {max_restarts: -1}}", "supervision.worker.max_restarts: -1 is not"),
         ("supervision: {server: {period_s: 0}}", "config supervision.server.period_s: 0 is not"),

@@ -36,8 +36,8 @@ def test_the_readme_s_kill_commands_find_the_newest_life_of_a_worker_and_of_the_
     assert len(commands) == 2
     names = ["server", "worker-1", "worker-0", "server.2", "worker-1.2"]
     living = {name: subprocess.Popen(["cat"], stdin=subprocess.PIPE) for name in names}
-    (tmp_path / "killed").mkdir()
-    with (tmp_path / "killed" / "events.jsonl").open("w") as file:
+    (tmp_path / "runs" / "killed").mkdir(parents=True)
+    with (tmp_path / "runs" / "killed" / "events.jsonl").open("w") as file:
         for name, process in living.items():
             for event in (
                 Event(1.0, 7, "joined", name, {"host": "127.0.0.1", "process_id": process.pid}),

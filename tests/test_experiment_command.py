@@ -115,7 +115,7 @@ def test_a_plan_that_fires_nothing_is_refused_before_anything_is_trained(
 
 EPOCHS = "training.epochs: 0 is not allowed; must be a whole number from 1 to 1000000000"
 SHARDS = (
-    "training.shards: 9 workers but only 8 shards, 1 would idle; set cluster.workers <= 8 or"
+    "cluster.workers: 9 workers but only 8 shards, 1 would idle; set cluster.workers <= 8 or"
     " training.shards >= 9"
 )
 

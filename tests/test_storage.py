@@ -19,8 +19,9 @@ from trainer.errors import LockLostError, RunDirectoryError, RunWriteError
 from trainer.files import FOLDER, checkpoint_name, checkpoints_in
 from trainer.lock_holder import LOCK
 from trainer.run_directory import RunDirectory
+from trainer.run_place import resume_command
 from trainer.storage import courier, stored_lock
-from trainer.storage.place import place_of
+from trainer.storage.place import as_given, place_of
 from trainer.storage.stored_lines import StoredLines
 from trainer.storage.stored_lock import StoredLock
 from trainer.storage.stored_path import StoredPath, local_copy
@@ -61,10 +62,21 @@ def test_what_is_a_place_already_stays_it(memory: str) -> None:  # noqa: F811
         assert place_of(place) is place
 
 
+def test_a_path_that_looks_like_a_url_can_be_given_and_gone_on_with() -> None:
+    odd = place_of("./s3:/b/x")
+    assert odd == Path("s3:/b/x")
+    assert resume_command(odd) == "everstep resume ./s3:/b/x"
+    assert place_of(as_given(odd)) == odd
+    assert resume_command(Path("runs/a")) == "everstep resume runs/a"
+    assert resume_command(Path("-x y")) == "everstep resume './-x y'"
+
+
 @pytest.mark.parametrize(
     ("url", "told"),
     [
         ("file://run", "must be absolute: file:///PATH"),
+        ("s3:/b/x", "looks like a URL with one slash; give s3://b/x, or ./s3:/b/x for a path"),
+        ("file:/a", "looks like a URL with one slash; give file:///a, or ./file:/a for a path"),
         ("s3://", "names no place; like s3://BUCKET/NAME"),
         ("simplecache::s3://a/b", "is a chain of stores; give the one that keeps the files"),
         ("s3://a::memory://b", "is a chain of stores; give the one that keeps the files"),
@@ -102,7 +114,7 @@ def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs
 import sys
 sys.modules[{name!r}] = None  # as if it were not there
 from trainer.errors import RunDirectoryError
-from trainer.storage.place import place_of
+from trainer.storage.place import as_given, place_of
 try:
     place_of({url!r})
 except RunDirectoryError as error:
@@ -111,7 +123,10 @@ except RunDirectoryError as error:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout == f"DIR {url}: {told}; pip install 'everstep[storage]'\n"
+    assert done.stdout == (
+        f"DIR {url}: {told}; install Everstep with its extra `storage`:"
+        " pip install '.[storage]' in its directory\n"
+    )
 
 
 def test_a_stored_path_answers_as_a_local_one_does(place: StoredPath) -> None:
@@ -255,7 +270,7 @@ def test_the_stored_lock_names_its_holder_and_is_gone_when_it_is_released(
 
 HOLD = """
 import os, sys
-from trainer.storage.place import place_of
+from trainer.storage.place import as_given, place_of
 from trainer.storage.stored_lock import StoredLock
 lock = StoredLock(place_of(sys.argv[1]), "train", "")
 lock.note(56)

@@ -225,8 +225,14 @@ def test_csv_columns_are_taken_by_name_in_the_given_order(write):
         ("a,y\n1,0,2\n1,0,2\n", "line 2: 3 cells, the header has 2"),
         ("a,y\n1,0\n1_0,0\n", "line 3, column 'a': '1_0' is no number"),
         ('a,y\n1,0\n"\n', "look for a quote that is not closed"),
-        ("a,b\n1,2\n", "no column 'y'; there are: a, b"),
-        ("a,y,a\n1,2,3\n", "the column 'a' stands twice in the header"),
+        ("a,b\n1,2\n", "no column 'y'; there are: a, b$"),
+        ("a,y,a\n1,2,3\n", "the column 'a' stands twice in the header$"),
+        (
+            "0,7,0\n1,2,3\n",
+            "the column '0' stands twice in the header; the first line is taken for the header,"
+            " write one above it if it is a row$",
+        ),
+        ("0,7,cat\n1,2,dog\n", "no column 'y'; there are: 0, 7, cat; the first line is taken for"),
         ("", "is empty, expected a header line"),
         ("\n \n", "is empty, expected a header line"),
         ("a,y,b\n", "a header, but no rows"),
@@ -236,7 +242,7 @@ def test_csv_columns_are_taken_by_name_in_the_given_order(write):
         # Far behind what is decoded together with the header.
         (b"a,y\n" + b"1,2\n" * 20_000 + b"1,\xff\n", "can not be read as CSV: .*utf-8"),
     ],
-    ids=range(19),
+    ids=range(21),
 )
 def test_a_csv_file_with_a_fault_is_refused_with_its_place(write, text, message):
     path = write(text)

@@ -132,11 +132,11 @@ def evaluate(
 def predict(
     directory: RunDirectoryArgument,
     inputs: Annotated[
-        Path, typer.Argument(metavar="INPUTS", help="Rows to classify: a .npz or .csv file.")
+        str, typer.Argument(metavar="INPUTS", help="Rows to classify: a .npz or .csv file.")
     ],
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv", help="Where to write; default: standard output."),
+        str | None,
+        typer.Option(metavar="FILE.csv", help="The path to write to; default: standard output."),
     ] = None,
     checkpoint: CheckpointOption = None,
 ) -> None:

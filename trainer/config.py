@@ -21,6 +21,7 @@ from trainer.config_errors import explain
 from trainer.data_config import DataConfig, DigitsSource, Section
 from trainer.errors import ConfigError
 from trainer.running_config import CheckpointsConfig, ClusterConfig, SupervisionConfig
+from trainer.words import counted
 
 
 class NetworkConfig(Section):
@@ -84,9 +85,11 @@ class Config(Section):
     def _fits_together(self) -> Self:
         training, workers = self.training, self.cluster.max_workers
         if workers > training.shards:
+            is_of_shards = "workers" not in self.cluster.model_fields_set  # the other key is set
             raise ValueError(
-                f"config training.shards: {workers} workers but only {training.shards}"
-                f" shards, {workers - training.shards} would idle; set cluster.workers <="
+                f"config {'training.shards' if is_of_shards else 'cluster.workers'}: {workers}"
+                f" workers but only {counted(training.shards, 'shard')},"
+                f" {workers - training.shards} would idle; set cluster.workers <="
                 f" {training.shards} or training.shards >= {workers}"
             )
         if training.batch_size % training.shards:

@@ -32,7 +32,8 @@ def read_csv(path: Path, label: str | None, columns: tuple[str, ...] | None = No
         wanted = columns or tuple(name for name in header if name != label)
         for name in wanted if label is None else (label, *wanted):
             if name not in header:
-                raise DataError(f"data {path}: no column {name!r}; there are: {', '.join(header)}")
+                there = f"{', '.join(header)}{_hint(header)}"
+                raise DataError(f"data {path}: no column {name!r}; there are: {there}")
         if not wanted:
             raise DataError(f"data {path}: no feature column, only the label {label!r}")
         lines = _filled_lines(file)
@@ -57,8 +58,17 @@ def _header(path: Path, file: TextIO) -> list[str]:
         raise DataError(f"data {path}: is empty, expected a header line")
     twice = [name for name in header if header.count(name) > 1]
     if twice:
-        raise DataError(f"data {path}: the column {twice[0]!r} stands twice in the header")
+        raise DataError(
+            f"data {path}: the column {twice[0]!r} stands twice in the header{_hint(header)}"
+        )
     return header
+
+
+def _hint(header: list[str]) -> str:
+    """For who has a table without one: numbers are hardly names."""
+    if not any(_is_number(name) for name in header):
+        return ""
+    return "; the first line is taken for the header, write one above it if it is a row"
 
 
 def _filled_lines(file: Iterable[str]) -> Iterator[str]:

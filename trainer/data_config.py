@@ -1,11 +1,13 @@
 """Where the data is from: the `data` section of the configuration, one class a source."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -38,7 +40,14 @@ def _nameable(path: Path) -> Path:
     return path
 
 
-FilePath = Annotated[Path, AfterValidator(_nameable)]
+def _on_disk(given: object) -> object:
+    """Said here, for a path that is made of a URL has lost a slash."""
+    if isinstance(given, str) and re.match(r"[A-Za-z][A-Za-z0-9+.:-]*://", given):
+        raise ValueError(f"{given!r} is a URL, and data is read from a path only")
+    return given
+
+
+FilePath = Annotated[Path, BeforeValidator(_on_disk), AfterValidator(_nameable)]
 
 
 class _Source(Section):

@@ -10,7 +10,7 @@ from typing import Final
 from trainer.errors import RunDirectoryError
 from trainer.lock_holder import LOCK, Command
 from trainer.run_lock import RunLock
-from trainer.storage.place import Place
+from trainer.storage.place import Place, as_given
 from trainer.storage.stored_lock import StoredLock
 from trainer.storage.stored_path import StoredPath
 
@@ -23,8 +23,7 @@ TRACE: Final = "trace.json"
 
 def resume_command(path: Place) -> str:
     """The command that goes on with a run, as a shell takes it."""
-    text = str(path)
-    return f"everstep resume {shlex.quote(f'./{text}' if text.startswith('-') else text)}"
+    return f"everstep resume {shlex.quote(as_given(path))}"
 
 
 def refuse_no_directory(path: Place) -> None:

@@ -36,7 +36,7 @@ class WorkerRange(Section):
     """Train with what there is of workers, between two bounds."""
 
     min: PositiveInt = 1
-    max: PositiveInt
+    max: Annotated[PositiveInt, Field(examples=["{min: 1, max: 8}"])]
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -109,14 +109,16 @@ class ClusterConfig(Section):
                 raise ValueError(f"config cluster.worker_resources: {shown(name)} {problem}")
         return resources
 
-    @field_validator("link_ports")
+    @field_validator("link_ports", mode="before")  # one port is a number to YAML, and no range
     @classmethod
-    def _a_range(cls, ports: str | None) -> str | None:
-        match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", ports or "1-2")
+    def _a_range(cls, ports: object) -> object:
+        if ports is None:
+            return None
+        match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", str(ports))
         if match is None or not 1 <= int(match[1]) < int(match[2]) <= _MOST_PORT:
             raise ValueError(
                 f"config cluster.link_ports: {shown(ports)} is not allowed; must be the first and"
-                f" the last of at least 2 ports from 1 to {_MOST_PORT}, like '20000-20100'"
+                f" the last of at least 2 ports from 1 to {_MOST_PORT}, like 20000-20100"
             )
         return ports
 

@@ -23,14 +23,15 @@ from trainer.files import FOLDER, checkpoints_in, write_atomically
 from trainer.job import build_network
 from trainer.network import Evaluation
 from trainer.run_place import refuse_no_directory
-from trainer.storage.place import Place, place_of
+from trainer.storage.place import Place, path_on_disk, place_of
 from trainer.tables import Table, read_npz
 
 
 def print_evaluation(directory: str, name: str | None, dataset: str) -> None:
     """Accuracy, loss and confusion matrix; `dataset` is test, train or a labelled file."""
+    rows = _local(dataset, "--dataset", "rows are read from a path only")
     checkpoint = _checkpoint(place_of(directory), name)
-    table = _labelled(checkpoint, dataset)
+    table = _labelled(checkpoint, dataset, rows)
     config = checkpoint.config
     dtype = config.training.dtype
     with one_blas_thread:
@@ -52,23 +53,37 @@ def print_evaluation(directory: str, name: str | None, dataset: str) -> None:
     console.print(_confusion(evaluation, checkpoint))
 
 
-def write_predictions(directory: str, name: str | None, inputs: Path, out: Path | None) -> None:
+def write_predictions(directory: str, name: str | None, inputs: str, out: str | None) -> None:
     """CSV lines: class, then the probability of each class."""
+    source = _local(inputs, "INPUTS", "rows are read from a path only")
+    target = None if out is None else _local(out, "--out", "predictions are written to a path only")
     place = place_of(directory)
-    if out is not None:
-        _refuse_to_replace(out, inputs, place)
+    if target is not None:
+        _refuse_to_replace(target, source, place)
     checkpoint = _checkpoint(place, name)
-    table = _read(checkpoint, inputs, labelled=False)
+    table = _read(checkpoint, source, labelled=False)
     config = checkpoint.config
     with one_blas_thread:
         outputs = build_network(config).feedforward(
             checkpoint.parameters, checkpoint.scaler.apply(table, config.training.dtype)
         )
     text = _as_csv(probabilities(outputs), checkpoint)
-    if out is None:
+    if target is None:
         sys.stdout.write(text)
         return
-    _write(out, text)
+    _write(target, text)
+
+
+def _local(given: str, what: str, rule: str) -> Path:
+    """A file of this machine; a store holds run directories and nothing else.
+
+    Raises:
+        DataError, RunDirectoryError: it is a URL, or almost one.
+    """
+    path = path_on_disk(given, what)
+    if path is None:
+        raise DataError(f"{what} {given}: is a URL, and {rule}")
+    return path
 
 
 def _refuse_to_replace(out: Path, inputs: Path, directory: Place) -> None:
@@ -135,12 +150,12 @@ def _named(directory: Place, name: str, kept: list[Place]) -> Place:
     raise DataError(f"--checkpoint {name}: no such file, nor does {directory} have it; {has}")
 
 
-def _labelled(checkpoint: Checkpoint, dataset: str) -> Table:
-    """The rows that `--dataset` names."""
+def _labelled(checkpoint: Checkpoint, dataset: str, path: Path) -> Table:
+    """The rows that `--dataset` names; `path` is where they are if it is a file."""
     if dataset in ("test", "train"):
         train, test = load_tables(checkpoint.config.data)
         return test if dataset == "test" else train
-    return _read(checkpoint, Path(dataset), labelled=True)
+    return _read(checkpoint, path, labelled=True)
 
 
 def _read(checkpoint: Checkpoint, path: Path, labelled: bool) -> Table:

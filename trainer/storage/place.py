@@ -10,6 +10,11 @@ from trainer.storage.troubles import as_os_error
 
 Place: TypeAlias = Path | StoredPath
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://(.*)", re.DOTALL)
+_ALMOST: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(?!/)(.*)", re.DOTALL)
+_DISK: Final = ("file", "local")
+_INSTALL: Final = (
+    "install Everstep with its extra `storage`: pip install '.[storage]' in its directory"
+)
 
 
 def place_of(given: str | Place, option: str = "DIR") -> Place:
@@ -22,19 +27,46 @@ def place_of(given: str | Place, option: str = "DIR") -> Place:
     Raises:
         RunDirectoryError: no store is known by that URL, or its package is not installed.
     """
-    url = _URL.fullmatch(given) if isinstance(given, str) else None
-    if url is None:
-        return Path(given) if isinstance(given, str) else given
-    where, (protocol, rest) = f"{option} {url[0]}", url.groups()
-    if protocol in ("file", "local"):
-        if not rest.startswith("/"):
-            raise RunDirectoryError(f"{where}: must be absolute: {protocol}:///PATH")
-        return Path(rest)
-    if "::" in url[0]:
+    if not isinstance(given, str):
+        return given
+    if (path := path_on_disk(given, option)) is not None:
+        return path
+    where, (protocol, _, rest) = f"{option} {given}", given.partition("://")
+    if "::" in given:
         raise RunDirectoryError(f"{where}: is a chain of stores; give the one that keeps the files")
     if not rest.strip("/"):
         raise RunDirectoryError(f"{where}: names no place; like s3://BUCKET/NAME")
-    return _stored(url[0].rstrip("/"), protocol, where)
+    return _stored(given.rstrip("/"), protocol, where)
+
+
+def path_on_disk(given: str, option: str) -> Path | None:
+    """The path of this machine that is meant; None: it is a store's URL.
+
+    Raises:
+        RunDirectoryError: it is almost a URL, and as a path hardly what was meant.
+    """
+    where = f"{option} {given}"
+    if almost := _ALMOST.fullmatch(given):
+        protocol, rest = almost.groups()
+        meant = f"{protocol}://{'/' if protocol in _DISK else ''}{rest}"
+        raise RunDirectoryError(
+            f"{where}: looks like a URL with one slash; give {meant}, or ./{given} for a path"
+        )
+    if (url := _URL.fullmatch(given)) is None:
+        return Path(given)
+    protocol, rest = url.groups()
+    if protocol not in _DISK:
+        return None
+    if not rest.startswith("/"):
+        raise RunDirectoryError(f"{where}: must be absolute: {protocol}:///PATH")
+    return Path(rest)
+
+
+def as_given(place: Place) -> str:
+    """What `place_of` takes for the same place, and no command for an option."""
+    text = str(place)
+    is_odd = isinstance(place, Path) and (text.startswith("-") or _ALMOST.fullmatch(text))
+    return f"./{text}" if is_odd else text
 
 
 def _stored(url: str, protocol: str, where: str) -> StoredPath:
@@ -43,15 +75,13 @@ def _stored(url: str, protocol: str, where: str) -> StoredPath:
         from fsspec.core import url_to_fs
         from fsspec.implementations.memory import MemoryFileSystem
     except ImportError:
-        raise RunDirectoryError(
-            f"{where}: needs the package fsspec; pip install 'everstep[storage]'"
-        ) from None
+        raise RunDirectoryError(f"{where}: needs the package fsspec; {_INSTALL}") from None
     store: Any
     try:
         # What is configured may have changed since another was made for the same URL.
         store, key = url_to_fs(url, skip_instance_cache=True)
     except ImportError as error:
-        mend = "pip install 'everstep[storage]'" if protocol in ("s3", "s3a") else "install that"
+        mend = _INSTALL if protocol in ("s3", "s3a") else "install that"
         raise RunDirectoryError(f"{where}: a package is missing ({error}); {mend}") from None
     except ValueError as error:
         raise RunDirectoryError(
