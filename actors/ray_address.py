@@ -72,11 +72,11 @@ def probe(address: str, patience_s: float) -> None:
         socket.create_connection((host, port), timeout=patience_s).close()
 
 
-def why_not_joined(cause: str) -> str:
-    """What Ray said when it could not join, and what it leaves out."""
+def told(cause: str) -> str:
+    """What Ray said when it could not join, in words that help."""
     if _NONE_HERE in cause:
         return "no Ray runs on this machine; start one there, or give HOST:PORT of another's head"
-    return f"{cause}; a cluster with token authentication wants RAY_AUTH_MODE=token here too"
+    return cause
 
 
 def _is_ipv6(text: str) -> bool:

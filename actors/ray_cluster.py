@@ -42,8 +42,11 @@ from actors.processes import Links, ServerProcess, WorkerProcess, send_signal
 from actors.side_thread import SideThread
 from actors.supervisor import Crew
 
-# A death is told in one line, by the coordinator; Ray would print a paragraph on top of it.
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
+# A death is told in one line, by the coordinator; Ray would print paragraphs on top of it.
+os.environ.setdefault(
+    "RAY_DEDUP_LOGS_SKIP_REGEX",
+    "A worker died or was killed|Raylet is terminated|The node with node id",
+)
 # A thread that asks Ray once more after it was left would join whichever Ray runs here, or start
 # one, and wait for it for ever.
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")

@@ -4,16 +4,20 @@ import atexit
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import ray
+from ray._private import services
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
 from actors.errors import ClusterError
 from actors.objectives import Shard
 from actors.processes import Links, send_signal
-from actors.ray_address import PRIVATE, chosen, probe, why_not_joined
+from actors.ray_address import PRIVATE, chosen, probe, told
 from actors.ray_places import private_resources
+from actors.ray_token import about_token, refuse_no_token, silent_stderr
 from actors.side_thread import SideThread
 from actors.supervisor import Crew
 
@@ -26,7 +30,6 @@ def join(address: str | None, crew: Crew) -> bool:
     """Join or start Ray; whether it is a private one."""
     address = chosen(address)
     private = address == PRIVATE
-    tell: Callable[[str], str] = str
     what = "start a private Ray" if private else f"join the Ray cluster at {address}"
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if private:
@@ -35,12 +38,25 @@ def join(address: str | None, crew: Crew) -> bool:
         options["resources"] = private_resources(crew.needs, crew.max_workers)
         options["include_dashboard"] = False
     try:
-        probe(address, _PROBE_S)
-        tell = str if private else why_not_joined
+        if not private:
+            address = services.canonicalize_bootstrap_address_or_die(address)
+            if address not in what:
+                what = f"{what} ({address})"
+            probe(address, _PROBE_S)
+            _show_token(address)
         ray.init(address=address, **options)
+    except ray.exceptions.AuthenticationError as error:
+        raise ClusterError(f"can not {what}: {about_token(str(error))}") from error
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ClusterError(f"can not {what}: {tell(cause_of(error))}") from error
+        raise ClusterError(f"can not {what}: {told(cause_of(error))}") from error
     return private
+
+
+def _show_token(address: str) -> None:
+    """Raise at once what Ray itself raises after twenty tries, with a line of its log for each."""
+    refuse_no_token()
+    with silent_stderr(), suppress(ray.exceptions.RpcError):  # which may pass: the head is young
+        GcsClient(address=address)
 
 
 def leave() -> None:

@@ -133,7 +133,7 @@ def refused(cluster: Launched, host: Host, directory: Path, *command: str) -> st
     environment = {**cluster.shell.environment(host), "HOME": str(directory)}
     done = subprocess.run(
         host.command(*command, within=directory),
-        env={**environment, "RAY_NUM_REDIS_GET_RETRIES": "2"},
+        env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
