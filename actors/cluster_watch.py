@@ -52,6 +52,7 @@ class ClusterWatch:
         """
         self._head, self._going, self._told = head, going, told
         self._limit_s = min(limit_s, _MOST_PATIENCE_S)
+        self.head_is_lost = False
         self._silent_since_s: float | None = None
         self._asking = SideThread("everstep-draining")
         self._answer: Future[None] | None = None
@@ -76,6 +77,7 @@ class ClusterWatch:
                 # Since it was called in vain: this process may have slept before.
                 self._silent_since_s = self._silent_since_s or called_s
                 if time.monotonic() - self._silent_since_s > self._limit_s:
+                    self.head_is_lost = True
                     self._told.fail(_why(self._head, self._limit_s, error))
                     return
             else:

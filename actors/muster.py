@@ -88,7 +88,8 @@ class Muster:
     def begin_with_less(self, why: str) -> list[Envelope]:
         """Begin with those who are there; who is missing."""
         self._incomplete_since_s, self.is_ready = None, True
-        return [(DRIVER, Missing(name, why)) for name in self._waiting(self._ordered_s)]
+        missing = self._waiting(self._ordered_s)
+        return [(DRIVER, Missing(missing, why))] if missing else []
 
 
 def _counted(workers: int) -> str:

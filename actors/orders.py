@@ -131,9 +131,9 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """An actor has not come up in time: training begins without it, it may join later."""
+    """These actors have not come up in time: training begins without them, they may join later."""
 
-    name: str
+    names: tuple[str, ...]
     reason: str
 
 

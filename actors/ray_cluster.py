@@ -57,10 +57,10 @@ from actors.ray_joining import cause_of, create, fetch, join, leave, loopback, n
 from actors.ray_metrics import RayMetrics
 from actors.ray_places import Places, hosts_going
 
-_Handle = Any  # a Ray actor handle: its methods are made when it runs
-
-_LEAVE_S: Final = 2.0
+_STOP_S: Final = 2.0
+_LEAVE_S: Final = 12.0  # it takes 7 s when nobody listens where the head was
 _PATIENCE_S: Final = 5.0  # with a Ray that may never answer
+_HURRY_S: Final = 0.5  # with one whose head is lost
 _SIGNAL_S: Final = 10.0
 
 
@@ -87,7 +87,8 @@ class RayCluster:
         self._job, self._crew, self._address = job, crew, address
         self._share_memory, self._ports = share_memory, ports
         self._meter: Meter | None = None  # nobody looks at a private Ray
-        self._actors: dict[str, _Handle] = {}
+        self._actors: dict[str, Any] = {}  # handles, whose methods are made when they are called
+        self._watch: ClusterWatch | None = None
         self._lives: list[Future[None]] = []  # each actor's `live` call: its life
         self._orders = SideThread("everstep-orders")
         self._signals = SideThread("everstep-signals")
@@ -141,7 +142,7 @@ class RayCluster:
     def _start(self) -> None:
         private = False
         if not ray.is_initialized():
-            self._exits.callback(leave)
+            self._exits.callback(lambda: leave(self._at_most_s(_LEAVE_S)))
             with deferred_interrupts():
                 private = join(self._address, self._crew)
         job, bound = self._job, self._job.array_bound_bytes
@@ -160,7 +161,8 @@ class RayCluster:
         self._mailbox = DriverMailbox(self._links.endpoint(self._host), coordinator, self._obey)
         self._exits.callback(self._end_actors)
         head = ray.get_runtime_context().gcs_address
-        self._exits.enter_context(ClusterWatch(head, limit_s, hosts_going, self._mailbox))
+        self._watch = ClusterWatch(head, limit_s, hosts_going, self._mailbox)
+        self._exits.enter_context(self._watch)
         self._mailbox.start()
 
     def _obey(self, order: Order) -> None:
@@ -218,7 +220,7 @@ class RayCluster:
     def _end_actors(self) -> None:
         """Ask them to leave; order those to be ended that do not."""
         self._mailbox.stop()
-        wait(self._lives, timeout=_LEAVE_S)
+        wait(self._lives, timeout=self._at_most_s(_STOP_S))
         self._orders.call(self._kill_all)
 
     def _kill_all(self) -> None:
@@ -226,10 +228,14 @@ class RayCluster:
             self._kill(name, None)
 
     def _release(self) -> None:
-        """The last order; whoever leaves a Ray whose head is lost waits for it only so long."""
+        """The last order."""
         self._orders.call(self._places.release)
         for thread in (self._orders, self._signals):
-            thread.end(_PATIENCE_S)
+            thread.end(self._at_most_s(_PATIENCE_S))
+
+    def _at_most_s(self, usual_s: float) -> float:
+        """How long it is waited for Ray, which never answers once its head is lost."""
+        return _HURRY_S if self._watch and self._watch.head_is_lost else usual_s
 
     def _explained(self, heard: Heard) -> Heard:
         """Who asks for what, and what there is, when an actor did not start in time."""

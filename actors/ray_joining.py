@@ -22,7 +22,6 @@ from actors.side_thread import SideThread
 from actors.supervisor import Crew
 
 _PROBE_S: Final = 5.0
-_LEAVE_S: Final = 12.0  # it takes 7 s when nobody listens where the head was
 _A_LITTLE: Final = 0.001  # of a node: enough to run there
 
 
@@ -59,11 +58,11 @@ def _show_token(address: str) -> None:
         GcsClient(address=address)
 
 
-def leave() -> None:
-    """Leave Ray, or end the private one; one whose head says nothing is left as it is."""
+def leave(patience_s: float) -> None:
+    """Leave Ray, or end the private one; one that does not answer in time is left as it is."""
     leaving = SideThread("everstep-leave")
     left = leaving.call(ray.shutdown)
-    if leaving.end(_LEAVE_S):
+    if leaving.end(patience_s):
         left.result()
     else:
         atexit.unregister(ray.shutdown)  # the end of this process would wait for it again

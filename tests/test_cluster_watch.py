@@ -36,11 +36,13 @@ def address_of(head: socket.socket) -> str:
 
 def test_a_head_that_answers_no_more_is_lost_after_the_limit(head: socket.socket) -> None:
     listener, address = Listener(), address_of(head)
-    with ClusterWatch(address, 0.1, list, listener):
+    with ClusterWatch(address, 0.1, list, listener) as watch:
         head.accept()[0].close()  # it was called
         assert listener.failed.empty()
+        assert not watch.head_is_lost
         head.close()
         reason = listener.failed.get(timeout=30.0)
+        assert watch.head_is_lost
     assert reason == (
         f"the head of the Ray cluster at {address} is lost: no answer for 0.1 s"
         " (Connection refused); the training can go on in another cluster"

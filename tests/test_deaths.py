@@ -527,7 +527,7 @@ def test_training_goes_on_without_a_worker_that_finds_no_place() -> None:
         missing.reason,
     )
     (unplaced,) = of_kind(messages, Unplaced)  # some seconds before
-    assert unplaced.names == (missing.name,)
+    assert unplaced.names == missing.names
     assert re.fullmatch(
         r"2 workers ask for 1 CPU each; [0-9.]+ has 8 CPU, 0 free; training waits for 2 workers,"
         r" or begins with less after 6 s \(cluster\.start_timeout_s\)",

@@ -128,7 +128,9 @@ def test_an_actor_that_can_not_even_be_created_is_told_as_a_death_with_its_cause
     assert facts[-1].reason.endswith(f"the last cause: {reason}")
 
 
-@pytest.mark.parametrize("overdue", [Missing("worker-1", "late"), Failed("late", is_overdue=True)])
+@pytest.mark.parametrize(
+    "overdue", [Missing(("worker-1",), "late"), Failed("late", is_overdue=True)]
+)
 @pytest.mark.parametrize(
     ("free", "why"), [(1.0, "its start hangs"), (0.0, "there is no place, or its start hangs")]
 )

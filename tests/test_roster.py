@@ -39,7 +39,7 @@ def test_who_died_is_there_no_more_and_who_is_to_come_is_awaited() -> None:
         {"event": "died", "worker": "worker-10", "reason": "killed"},
         {"event": "restarting", "worker": "worker-10.2", "replaces": "worker-10"},
         {"event": "unplaced", "worker": "worker-11", "workers": ["worker-11", "worker-12"]},
-        {"event": "missing", "worker": "worker-13", "reason": "late"},
+        {"event": "missing", "worker": "worker-13", "workers": ["worker-13"], "reason": "late"},
         {"event": "assigned", "worker": "worker-10", "shards": [3]},  # late, for nobody
     )
     assert [*roster.living] == ["worker-9", "server"]

@@ -322,7 +322,7 @@ def test_training_begins_with_less_and_says_who_is_missing() -> None:
     muster.ordered("worker-2", 100.0)
     muster.count(True, 1, 110.0)
     assert muster.is_overdue(161.0)
-    told = [(DRIVER, Missing(name, "why")) for name in ("worker-1", "worker-2")]
+    told = [(DRIVER, Missing(("worker-1", "worker-2"), "why"))]
     assert muster.begin_with_less("why") == told
     assert not muster.is_overdue(1000.0)
     assert not muster.count(True, 3, 1001.0)  # it begins only once

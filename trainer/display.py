@@ -139,7 +139,7 @@ def _event_line(event: Event, where: str = "") -> str | None:
         case "joined" if where and name != slot_of(name):
             return f"{name} takes its place{where}"
         case "missing":
-            return f"{name} {details['reason']}; it may join later"
+            return f"{', '.join(details['workers'])} {details['reason']}; may join later"
         case "unplaced":
             return f"no place for {', '.join(details['workers'])}: {details['reason']}"
         case "unlike":

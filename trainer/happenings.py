@@ -31,8 +31,8 @@ def happening(message: DriverMessage) -> Happening | None:
     match message:
         case Joined(name, host, process_id):
             return Happening("joined", name, {"host": host, "process_id": process_id})
-        case Missing(name, reason):
-            return Happening("missing", name, {"reason": reason})
+        case Missing(names, reason):
+            return Happening("missing", names[0], {"workers": list(names), "reason": reason})
         case Unplaced(names, reason):
             return Happening("unplaced", names[0], {"workers": list(names), "reason": reason})
         case Rounding(host, arithmetic):

@@ -66,7 +66,8 @@ class Roster:
             case "restarting":
                 self.awaited[name] = "is started"
             case "missing":
-                self.awaited[name] = "did not start in time, may join later"
+                late = "did not start in time, may join later"
+                self.awaited.update(dict.fromkeys(event["workers"], late))
             case "unplaced":
                 self.awaited.update(dict.fromkeys(event["workers"], "no node has room for it"))
             case "resumed" | "ended":  # a process takes its actors along

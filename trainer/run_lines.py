@@ -39,7 +39,7 @@ class _Assigned(_Event):
     shards: list[int]
 
 
-class _Unplaced(_Event):
+class _Awaited(_Event):
     workers: list[str]
 
 
@@ -92,7 +92,8 @@ _EPOCH: Final = TypeAdapter(_Epoch)
 _EVENTS: Final[Mapping[str, TypeAdapter[Any]]] = {
     "joined": TypeAdapter(_Joined),
     "assigned": TypeAdapter(_Assigned),
-    "unplaced": TypeAdapter(_Unplaced),
+    "missing": TypeAdapter(_Awaited),
+    "unplaced": TypeAdapter(_Awaited),
     "died": TypeAdapter(_Died),
     "suspected": TypeAdapter(_Suspected),
     "recovered": TypeAdapter(_Recovered),
