@@ -57,6 +57,26 @@ def test_a_cluster_that_is_named_is_joined_and_left_running(
     assert len(digests) == 1
 
 
+def test_who_finds_no_place_is_told_of_while_the_training_still_waits(
+    head: Head, everstep: Everstep
+) -> None:
+    everstep.environment |= head.environment
+    wanted = ("--set", "cluster.worker_resources={gold: 1}")
+    process = everstep.start("train", *LONG, *wanted, "--address", head.address, "--out", "run")
+    directory = everstep.directory / "run"
+    unplaced = wait_for(
+        lambda: [e for e in events_of(directory) if e["event"] == "unplaced"], process
+    )
+    assert unplaced[0]["workers"] == ["worker-0", "worker-1"]
+    status = everstep.run("status", "run")
+    assert "no node has room for it" in status.stdout
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=DEADLINE_S)
+    (line,) = (line for line in said.splitlines() if "no place for" in line)
+    assert "2 workers ask for 1 CPU and 1 gold each" in line
+    everstep.wait_until_alone()
+
+
 def test_a_cluster_that_happens_to_run_here_is_left_alone(head: Head, everstep: Everstep) -> None:
     process = everstep.start("train", *LONG, "--out", "run")
     directory = everstep.directory / "run"
