@@ -15,7 +15,7 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from actors.errors import ClusterError
 from actors.objectives import Shard
 from actors.processes import Links, send_signal
-from actors.ray_address import PRIVATE, chosen, probe, told
+from actors.ray_address import AUTO, PRIVATE, chosen, probe, told
 from actors.ray_places import private_resources
 from actors.ray_token import about_token, refuse_no_token, silent_stderr
 from actors.side_thread import SideThread
@@ -39,7 +39,7 @@ def join(address: str | None, crew: Crew) -> bool:
     try:
         if not private:
             address = services.canonicalize_bootstrap_address_or_die(address)
-            if address not in what:
+            if what.endswith(AUTO):
                 what = f"{what} ({address})"
             probe(address, _PROBE_S)
             _show_token(address)

@@ -22,7 +22,7 @@ from actors.addresses import Address
 from actors.endpoint import Endpoint
 from actors.handshake import new_key
 from actors.messages import Assign, Dx, EpochDone, Hello, Refused, RunEpoch, Stop
-from actors.orders import Died, Down, DriverMessage, Failed, Joined, Message
+from actors.orders import Died, Down, DriverMessage, Failed, Joined, Message, Ready
 from actors.ray_cluster import RayCluster
 from actors.supervisor import Crew
 from actors.wire import encode
@@ -314,6 +314,7 @@ def test_a_training_under_attack_goes_on_to_the_same_bytes() -> None:
     connections = 2 * (len(GARBAGE) + 1 + 1 + len(ABSURD) + 1 + 1000)
     messages: list[DriverMessage] = []
     with ExitStack() as opened, cluster:
+        messages += heard_until(cluster, Ready)
         server = cluster._mailbox._coordinator._server
         assert isinstance(server, Hello)
         server_address = (server.host, server.port)
