@@ -17,7 +17,7 @@ from actors.objectives import Shard
 from actors.processes import Links, send_signal
 from actors.ray_address import AUTO, PRIVATE, chosen, probe, told
 from actors.ray_places import private_resources
-from actors.ray_token import about_token, refuse_no_token, silent_stderr
+from actors.ray_token import about_token, refuse_no_token, silent_stderr, token_of_its_own
 from actors.side_thread import SideThread
 from actors.supervisor import Crew
 
@@ -37,13 +37,16 @@ def join(address: str | None, crew: Crew) -> bool:
         options["resources"] = private_resources(crew.needs, crew.max_workers)
         options["include_dashboard"] = False
     try:
-        if not private:
+        if private:
+            with token_of_its_own():
+                ray.init(address=address, **options)
+        else:
             address = services.canonicalize_bootstrap_address_or_die(address)
             if what.endswith(AUTO):
                 what = f"{what} ({address})"
             probe(address, _PROBE_S)
             _show_token(address)
-        ray.init(address=address, **options)
+            ray.init(address=address, **options)
     except ray.exceptions.AuthenticationError as error:
         raise ClusterError(f"can not {what}: {about_token(str(error))}") from error
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:

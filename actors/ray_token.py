@@ -5,6 +5,7 @@ is wanted and there is none, its native part ends the process. Knows no Ray.
 """
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ _MODE: Final = "RAY_AUTH_MODE"
 _TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105 - a name
 _TOKEN_PATH: Final = "RAY_AUTH_TOKEN_PATH"  # noqa: S105
 _FILE: Final = "~/.ray/auth_token"
+_TOKEN_BYTES: Final = 32
 _OFF: Final = "'disabled'"  # Ray's word, where it sent none
 _GIVE: Final = f"set {_TOKEN}, or copy {_FILE} of the cluster's head"
 
@@ -42,6 +44,23 @@ def about_token(cause: str) -> str:
     if _OFF in cause:
         return f"it wants a token; set {_MODE}=token, and the one in {where} is shown"
     return f"the token in {where} is not the cluster's; {_GIVE}"
+
+
+@contextmanager
+def token_of_its_own() -> Iterator[None]:
+    """For a Ray that is started meanwhile, where there is no token here.
+
+    The newest Ray would write one into the home directory, where every other Ray of this user
+    would find and want it from then on.
+    """
+    if where_the_token_is() is not None:
+        yield
+        return
+    os.environ[_TOKEN] = secrets.token_hex(_TOKEN_BYTES)
+    try:
+        yield
+    finally:
+        del os.environ[_TOKEN]
 
 
 @contextmanager

@@ -42,9 +42,13 @@ def test_an_event_that_is_half_written_is_none_yet(tmp_path: Path) -> None:
 def test_training_on_ray_and_in_one_process_end_with_one_digest_and_no_process_left(
     everstep: Everstep,
 ) -> None:
+    home = everstep.directory / "home"
+    home.mkdir()
+    everstep.environment["HOME"] = str(home)
     on_ray = everstep.run("train", "--out", "on-ray")
     assert on_ray.returncode == 0, on_ray.stderr
     everstep.wait_until_alone()
+    assert [*home.iterdir()] == []  # no token of Ray's, which every later Ray would want
     in_one = everstep.run("train", *LOCAL, "--out", "in-one")
     assert in_one.returncode == 0, in_one.stderr
     ray_result, local_result = (

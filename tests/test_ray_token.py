@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import ClusterError
-from actors.ray_token import about_token, refuse_no_token, where_the_token_is
+from actors.ray_token import about_token, refuse_no_token, token_of_its_own, where_the_token_is
 
 GIVE = "set RAY_AUTH_TOKEN, or copy ~/.ray/auth_token of the cluster's head"
 REFUSED = "RPC error: InvalidAuthToken: Authentication token is missing or incorrect."
@@ -61,6 +61,21 @@ def test_who_is_to_show_a_token_and_has_none_does_not_even_ask(
     monkeypatch.setenv("RAY_AUTH_TOKEN", "t" * 64)
     refuse_no_token()
     assert where_the_token_is() == "RAY_AUTH_TOKEN"
+
+
+def test_a_ray_of_one_s_own_gets_a_token_only_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with token_of_its_own():
+        first = os.environ["RAY_AUTH_TOKEN"]
+    assert len(first) == 64
+    assert where_the_token_is() is None
+    with token_of_its_own():
+        assert os.environ["RAY_AUTH_TOKEN"] != first
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "t" * 64)
+    with token_of_its_own():
+        assert os.environ["RAY_AUTH_TOKEN"] == "t" * 64
+    assert os.environ["RAY_AUTH_TOKEN"] == "t" * 64
 
 
 def test_only_what_is_written_meanwhile_is_dropped() -> None:
