@@ -8,6 +8,7 @@ import pytest
 
 from actors.errors import ClusterError
 from actors.ray_address import chosen, probe, problem_of, told
+from tests.ability import unable
 from tests.command import LOCAL, SHORT, Everstep
 from trainer import Config, train
 from trainer.errors import ConfigError
@@ -92,7 +93,7 @@ def test_a_head_that_listens_is_found_whatever_its_kind_of_address(host: str) ->
     try:
         listener = socket.create_server((host, 0), family=family)
     except OSError:
-        pytest.skip("this machine has no IPv6")
+        unable("IPv6", "this machine has none")
     port = listener.getsockname()[1]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     with listener:

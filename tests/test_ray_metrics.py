@@ -1,7 +1,7 @@
 """What Prometheus gets of a training on a cluster, asked as Prometheus asks.
 
 Ray offers it where `ray[default]` is installed: `pip install '.[test,cluster]'`. Elsewhere
-these tests are skipped, unless `EVERSTEP_METRICS=required`: so `.ci/run` says.
+these tests are skipped, unless `EVERSTEP_REQUIRED=metrics`: so `.ci/run` says.
 """
 
 import importlib.util
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
+from tests.ability import unable
 from tests.command import DEADLINE_S, Everstep, events_of, result_of, two_workers, wait_for
 from tests.ray_head import Head, free_port, ray_head
 
@@ -35,10 +36,7 @@ class Watched(NamedTuple):
 @pytest.fixture(scope="module")
 def watched() -> Iterator[Watched]:
     if any(importlib.util.find_spec(name) is None for name in ("opencensus", "prometheus_client")):
-        why = "Ray offers metrics only with ray[default]; pip install '.[cluster]'"
-        if os.environ.get("EVERSTEP_METRICS") == "required":
-            pytest.fail(why)
-        pytest.skip(why)
+        unable("metrics", "Ray offers them only with ray[default]; pip install '.[cluster]'")
     port = free_port()
     interval = {"RAY_metrics_report_interval_ms": "1000"}  # of each process to Ray's agent
     with ray_head(f"--metrics-export-port={port}", **interval) as head:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ability import unable
 from tests.command import DEADLINE_S, LOCAL, LONG, Everstep, wait_for
 from trainer import Config, load_checkpoint, train
 from trainer.errors import CheckpointError, RunDirectoryError, RunWriteError
@@ -177,7 +178,7 @@ def bound_by_modes(everstep: Everstep) -> Everstep:
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
         tried = [*command, sys.executable, "-c", ""] if shutil.which("setpriv") else ["false"]
         if subprocess.run(tried, check=False, capture_output=True).returncode:
-            pytest.skip("root may write everywhere, and setpriv can not change that here")
+            unable("modes", "root may write everywhere, and setpriv can not change that here")
         everstep.prefix = command
     return everstep
 

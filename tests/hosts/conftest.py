@@ -1,6 +1,6 @@
 """A network of three hosts, a Ray cluster on them, and the command that trains there.
 
-They need root, since they make network namespaces. `EVERSTEP_HOSTS=required` turns the skip
+They need root, since they make network namespaces. `EVERSTEP_REQUIRED=hosts` turns the skip
 of who is not root into a failure: so `.ci/run` says.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.ability import unable
 from tests.command import Everstep
 from tests.hosts.network import Network
 from tests.hosts.nodes import RayNodes
@@ -49,11 +50,8 @@ def why_not() -> str | None:
 @pytest.fixture(scope="session")
 def able() -> None:
     """This machine can make hosts."""
-    if (reason := why_not()) is None:
-        return
-    if os.environ.get("EVERSTEP_HOSTS") == "required":
-        pytest.fail(f"hosts: {reason}")
-    pytest.skip(f"hosts: {reason}")
+    if (reason := why_not()) is not None:
+        unable("hosts", reason)
 
 
 @pytest.fixture(scope="session")
