@@ -4,12 +4,13 @@ import atexit
 import logging
 import math
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 import ray
-from ray._private import services
+from ray._private import parameter, services
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
 from actors.errors import ClusterError
@@ -38,7 +39,7 @@ def join(address: str | None, crew: Crew) -> bool:
         options["include_dashboard"] = False
     try:
         if private:
-            with token_of_its_own():
+            with token_of_its_own(), _agent_at_any_port():
                 ray.init(address=address, **options)
         else:
             address = services.canonicalize_bootstrap_address_or_die(address)
@@ -52,6 +53,22 @@ def join(address: str | None, crew: Crew) -> bool:
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(f"can not {what}: {told(cause_of(error))}") from error
     return private
+
+
+@contextmanager
+def _agent_at_any_port() -> Iterator[None]:
+    """For a Ray that is started meanwhile: the agent of its dashboard takes a port that is free.
+
+    `ray.init` has no option for it, and the usual port may be another Ray's on this machine, also
+    for the minute that the agent of a killed driver's Ray stays: the new one would try for 3 s,
+    and who starts it would wait.
+    """
+    usual = parameter.RayParams
+    parameter.RayParams = partial(usual, dashboard_agent_listen_port=None)  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        parameter.RayParams = usual  # type: ignore[misc]
 
 
 def _show_token(address: str) -> None:
