@@ -174,7 +174,7 @@ class Coordinator:
         return [*gone, *changes, *self._restart(name, reason)]
 
     def _restart(self, name: str, reason: str) -> list[Envelope]:
-        verdict = self._supervisor.died(name, reason, self._now_s)
+        verdict = self._supervisor.died(name, reason, self._now_s, self._standstill.step)
         if isinstance(verdict, Failed):
             return self._fail(verdict.reason)
         return [(DRIVER, verdict), self._start(verdict.name)]

@@ -10,6 +10,7 @@ from typing import Final
 
 _OURS: Final = str(Path(__file__).parent)
 _MOST_CHARACTERS: Final = 4000
+_BEGINNING: Final = "Traceback (most recent call last):"
 
 
 def last_words(error: BaseException) -> str:
@@ -18,4 +19,12 @@ def last_words(error: BaseException) -> str:
     frames = [*told.stack]
     theirs = next((i for i, f in enumerate(frames) if not f.filename.startswith(_OURS)), 0)
     told.stack = traceback.StackSummary.from_list(frames[theirs:])
-    return "".join(told.format())[-_MOST_CHARACTERS:].strip()
+    words = "".join(told.format()).strip()
+    if len(words) > _MOST_CHARACTERS:
+        words = f"{_BEGINNING}\n...{words[-_MOST_CHARACTERS:]}"
+    return words
+
+
+def are_last_words(reason: str) -> bool:
+    """Whether an exception ended that actor, and no signal, no cut cable and no order."""
+    return _BEGINNING in reason

@@ -1,13 +1,16 @@
 """Restart or give up: OTP's restart intensity, as a pure decision.
 
-Each actor may be restarted `max_restarts` times within a sliding window of `period_s`. One
-that dies more often has a cause that a restart does not mend: then training stops.
+Each actor may be restarted `max_restarts` times within a sliding window of `period_s`, which
+does not slide while no step is finished. One that dies more often has a cause that a restart does
+not mend: then training stops. So it does when that many exceptions come in a row without a step
+between, whoever raises them: a shard that can not be computed goes from worker to worker.
 Whoever carries the decision out is elsewhere. Source: OTP, `supervisor`, restart intensity.
 """
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from typing import NamedTuple
 
+from actors.last_words import are_last_words
 from actors.messages import SERVER
 from actors.names import next_life, slot_of
 from actors.orders import Failed, Restarting
@@ -39,28 +42,39 @@ class Crew(NamedTuple):
     needs: Needs = Needs()  # of each worker
 
 
+class _Restart(NamedTuple):
+    at_s: float
+    step: int  # the newest finished one
+
+
 class Supervisor:
     """Decides about each death; remembers the restarts that it granted."""
 
     def __init__(self, supervision: Supervision) -> None:
         self._supervision = supervision
-        self._restarts_s: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._restarts: defaultdict[str, deque[_Restart]] = defaultdict(deque)
+        self._raised: Counter[tuple[str, int]] = Counter()  # by kind and newest finished step
 
-    def died(self, name: str, reason: str, now_s: float) -> Restarting | Failed:
-        """`name` died now: its replacement, or why there is none."""
+    def died(self, name: str, reason: str, now_s: float, step: int) -> Restarting | Failed:
+        """`name` died after that step, now: its replacement, or why there is none."""
         slot = slot_of(name)
         kind = "server" if slot == SERVER else "worker"
         limit: Intensity = getattr(self._supervision, kind)
-        recent = self._restarts_s[slot]
-        while recent and now_s - recent[0] > limit.period_s:
+        allowed = (
+            f"{limit.max_restarts} restarts are allowed"
+            f" (supervision.{kind}.max_restarts); the last cause: {reason}"
+        )
+        recent = self._restarts[slot]
+        while recent and now_s - recent[0].at_s > limit.period_s and step > recent[0].step:
             recent.popleft()
         if len(recent) >= limit.max_restarts:
-            return Failed(
-                f"{slot} died {_times(len(recent) + 1)} in {limit.period_s:g} s;"
-                f" {limit.max_restarts} restarts are allowed"
-                f" (supervision.{kind}.max_restarts); the last cause: {reason}"
-            )
-        recent.append(now_s)
+            span_s = max(limit.period_s, now_s - recent[0].at_s if recent else 0.0)
+            return Failed(f"{slot} died {_times(len(recent) + 1)} in {span_s:g} s; {allowed}")
+        if are_last_words(reason):
+            self._raised[kind, step] += 1
+            if (count := self._raised[kind, step]) > limit.max_restarts:
+                return Failed(f"{count} exceptions in a row and no step between; {allowed}")
+        recent.append(_Restart(now_s, step))
         return Restarting(next_life(name), name, len(recent), *limit)
 
 

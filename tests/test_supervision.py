@@ -1,9 +1,12 @@
 """Names, restarts, lateness, silence, who is missing: pure decisions, each at its edges."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.last_words import are_last_words, last_words
 from actors.messages import DRIVER, Refused, Stall
 from actors.muster import Muster
 from actors.names import by_number, next_life, slot_of
@@ -48,8 +51,8 @@ SUPERVISION = Supervision(worker=Intensity(2, 10.0), server=Intensity(1, 5.0))
 def test_a_restart_is_granted_with_the_numbers_that_were_compared() -> None:
     supervisor = Supervisor(SUPERVISION)
     granted = [
-        supervisor.died("worker-1", "killed", 1.0),
-        supervisor.died("worker-1.2", "killed", 2.0),
+        supervisor.died("worker-1", "killed", 1.0, 1),
+        supervisor.died("worker-1.2", "killed", 2.0, 2),
     ]
     assert granted == [
         Restarting("worker-1.2", "worker-1", 1, 2, 10.0),
@@ -59,9 +62,9 @@ def test_a_restart_is_granted_with_the_numbers_that_were_compared() -> None:
 
 def test_one_death_more_than_is_allowed_fails_and_says_how_often_and_why() -> None:
     supervisor = Supervisor(SUPERVISION)
-    supervisor.died("worker-1", "killed", 1.0)
-    supervisor.died("worker-1.2", "killed", 2.0)
-    assert supervisor.died("worker-1.3", "ValueError: rows", 3.0) == Failed(
+    supervisor.died("worker-1", "killed", 1.0, 1)
+    supervisor.died("worker-1.2", "killed", 2.0, 2)
+    assert supervisor.died("worker-1.3", "ValueError: rows", 3.0, 3) == Failed(
         "worker-1 died 3 times in 10 s; 2 restarts are allowed"
         " (supervision.worker.max_restarts); the last cause: ValueError: rows"
     )
@@ -69,8 +72,9 @@ def test_one_death_more_than_is_allowed_fails_and_says_how_often_and_why() -> No
 
 def test_the_server_has_its_own_intensity() -> None:
     supervisor = Supervisor(SUPERVISION)
-    assert supervisor.died("server", "killed", 1.0) == Restarting("server.2", "server", 1, 1, 5.0)
-    assert supervisor.died("server.2", "killed", 6.0) == Failed(
+    granted = supervisor.died("server", "killed", 1.0, 1)
+    assert granted == Restarting("server.2", "server", 1, 1, 5.0)
+    assert supervisor.died("server.2", "killed", 6.0, 6) == Failed(
         "server died 2 times in 5 s; 1 restarts are allowed"
         " (supervision.server.max_restarts); the last cause: killed"
     )
@@ -78,7 +82,7 @@ def test_the_server_has_its_own_intensity() -> None:
 
 def test_who_may_never_be_restarted_fails_at_once() -> None:
     supervisor = Supervisor(Supervision(worker=Intensity(0, 10.0)))
-    assert supervisor.died("worker-0", "killed", 1.0) == Failed(
+    assert supervisor.died("worker-0", "killed", 1.0, 1) == Failed(
         "worker-0 died once in 10 s; 0 restarts are allowed"
         " (supervision.worker.max_restarts); the last cause: killed"
     )
@@ -88,23 +92,71 @@ def test_who_may_never_be_restarted_fails_at_once() -> None:
 def test_the_window_slides_and_holds_its_own_edge(third_s: float, allowed: bool) -> None:
     """The first restart was at 1 s: until 11 s it is within the last 10 s, then no more."""
     supervisor = Supervisor(SUPERVISION)
-    supervisor.died("worker-1", "killed", 1.0)
-    supervisor.died("worker-1.2", "killed", 9.0)
-    assert isinstance(supervisor.died("worker-1.3", "killed", third_s), Restarting) == allowed
+    supervisor.died("worker-1", "killed", 1.0, 1)
+    supervisor.died("worker-1.2", "killed", 9.0, 9)
+    assert isinstance(supervisor.died("worker-1.3", "killed", third_s, 11), Restarting) == allowed
 
 
 def test_the_window_slides_by_single_restarts_and_not_by_periods() -> None:
     supervisor = Supervisor(SUPERVISION)
-    assert isinstance(supervisor.died("worker-1", "killed", 1.0), Restarting)
-    assert isinstance(supervisor.died("worker-1.2", "killed", 9.0), Restarting)
-    assert isinstance(supervisor.died("worker-1.3", "killed", 12.0), Restarting)  # 9 and 12
-    assert isinstance(supervisor.died("worker-1.4", "killed", 18.9), Failed)  # 9, 12, 18.9
+    assert isinstance(supervisor.died("worker-1", "killed", 1.0, 1), Restarting)
+    assert isinstance(supervisor.died("worker-1.2", "killed", 9.0, 9), Restarting)
+    assert isinstance(supervisor.died("worker-1.3", "killed", 12.0, 12), Restarting)  # 9 and 12
+    assert isinstance(supervisor.died("worker-1.4", "killed", 18.9, 18), Failed)  # 9, 12, 18.9
+
+
+def test_the_window_does_not_slide_while_no_step_is_finished() -> None:
+    supervisor = Supervisor(SUPERVISION)
+    supervisor.died("worker-1", "silent", 100.0, 7)
+    supervisor.died("worker-1.2", "silent", 200.0, 7)
+    assert supervisor.died("worker-1.3", "silent", 400.0, 7) == Failed(
+        "worker-1 died 3 times in 300 s; 2 restarts are allowed"
+        " (supervision.worker.max_restarts); the last cause: silent"
+    )
+
+
+def words(number: int) -> str:
+    """Of a worker that could not compute a shard."""
+    try:
+        raise ValueError(f"rows {number}")
+    except ValueError as error:
+        return last_words(error)
+
+
+def test_what_no_worker_can_compute_ends_it_after_as_many_restarts_whoever_tries() -> None:
+    supervisor = Supervisor(SUPERVISION)
+    assert isinstance(supervisor.died("worker-0", words(0), 1.0, 7), Restarting)
+    assert isinstance(supervisor.died("worker-1", words(1), 2.0, 7), Restarting)
+    failed = supervisor.died("worker-2", words(2), 3.0, 7)
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith(
+        "3 exceptions in a row and no step between; 2 restarts are allowed"
+        " (supervision.worker.max_restarts); the last cause: Traceback (most recent call last):\n"
+    )
+    assert failed.reason.endswith("ValueError: rows 2")
+
+
+def test_exceptions_with_steps_between_are_each_worker_s_own() -> None:
+    supervisor = Supervisor(SUPERVISION)
+    for i in range(20):
+        assert isinstance(supervisor.died(f"worker-{i}", words(i), 1.0, i), Restarting)
+
+
+def test_the_end_of_long_last_words_is_told_and_they_are_still_known_as_such() -> None:
+    try:
+        raise ValueError("x" * 10_000 + "y")
+    except ValueError as error:
+        told = last_words(error)
+    assert told.endswith("xy")
+    assert len(told) < 5_000
+    assert are_last_words(told)
+    assert not are_last_words("connection closed without a word")
 
 
 def test_one_worker_s_deaths_are_not_another_s() -> None:
     supervisor = Supervisor(SUPERVISION)
     for i in range(20):
-        assert isinstance(supervisor.died(f"worker-{i}", "killed", 1.0), Restarting)
+        assert isinstance(supervisor.died(f"worker-{i}", "killed", 1.0, 1), Restarting)
 
 
 # --- Lateness: 0.2 s and three times the median of the last steps
@@ -127,7 +179,7 @@ def asked_often(pace: Pace, began_s: float, seconds: float) -> list[float]:
 
 
 def test_a_step_is_late_after_three_times_the_median_and_a_margin() -> None:
-    pace, now_s = paced(1.0, 2.0, 60.0)  # median 2 s: late after 6.2 s
+    pace, now_s = paced(1.0, 2.0, 3.0)  # median 2 s: late after 6.2 s
     assert asked_often(pace, now_s, 7.0) == [6.25]
 
 
@@ -162,6 +214,41 @@ def test_very_short_steps_are_not_late_at_an_operating_system_s_hiccup() -> None
 def test_only_the_last_sixteen_steps_are_the_history() -> None:
     pace, now_s = paced(*[9.0] * 30, *[1.0] * 16)
     assert asked_often(pace, now_s, 4.0) == [3.25]
+
+
+def late_steps(pace: Pace, now_s: float, *seconds: float) -> list[int]:
+    """Which of these steps were late, asked in the middle and at the end of each."""
+    late = []
+    for number, step_s in enumerate(seconds):
+        asked = [pace.is_late(now_s + step_s * part) for part in (0.5, 1.0)]
+        late += [number] * any(asked)
+        now_s += step_s
+        pace.step(now_s)
+    return late
+
+
+USUAL = [1 / 1024] * 16
+THROTTLED = [23 / 1024] * 4000  # 20/1024 s are lost with each
+
+
+def test_short_steps_are_late_when_a_row_of_them_has_lost_too_much() -> None:
+    """Half a second: 512/1024 s, which is more than 25 and no more than 26 of them lose."""
+    assert late_steps(*paced(*USUAL), *THROTTLED[:40]) == [25]
+
+
+def test_a_slow_row_is_late_again_after_twice_as_much_and_then_the_pace_is_another() -> None:
+    times = late_steps(*paced(*USUAL), *THROTTLED)
+    assert [later - time for time, later in pairwise(times)] == [52, 103, 205]
+
+
+def test_a_step_as_usual_ends_a_slow_row() -> None:
+    pace, now_s = paced(*USUAL)
+    assert late_steps(pace, now_s, *([*THROTTLED[:10], *USUAL[:9]] * 100)) == []
+
+
+def test_steps_that_are_all_a_little_slower_are_not_late() -> None:
+    pace, now_s = paced(*USUAL)
+    assert late_steps(pace, now_s, *[3 / 1024] * 10_000) == []
 
 
 def test_its_own_sleep_makes_nobody_late() -> None:
