@@ -227,28 +227,39 @@ def late_steps(pace: Pace, now_s: float, *seconds: float) -> list[int]:
     return late
 
 
-USUAL = [1 / 1024] * 16
-THROTTLED = [23 / 1024] * 4000  # 20/1024 s are lost with each
+USUAL = [1 / 1024] * 1000  # each gains 2/1024 s
+SLOW = 23 / 1024  # each loses 20/1024 s
+STOPPED = [*[1 / 1024] * 5, 50 / 1024]  # 47 - 10 are lost
 
 
-def test_short_steps_are_late_when_a_row_of_them_has_lost_too_much() -> None:
-    """Half a second: 512/1024 s, which is more than 25 and no more than 26 of them lose."""
-    assert late_steps(*paced(*USUAL), *THROTTLED[:40]) == [25]
+def test_short_steps_are_late_when_they_have_lost_too_much() -> None:
+    """Half a second: 512/1024 s."""
+    assert late_steps(*paced(*USUAL), *[SLOW] * 40) == [25]
 
 
-def test_a_slow_row_is_late_again_after_twice_as_much_and_then_the_pace_is_another() -> None:
-    times = late_steps(*paced(*USUAL), *THROTTLED)
+def test_who_is_stopped_again_and_again_for_a_moment_makes_them_late_too() -> None:
+    times = late_steps(*paced(*USUAL), *STOPPED * 20)
+    assert times == [6 * 13 + 5]  # 14 * 37 + 10 > 512
+
+
+def test_they_are_late_again_after_twice_as_much_and_then_the_pace_is_another() -> None:
+    """After half a second, and 1, 2 and 4 seconds more."""
+    times = late_steps(*paced(*USUAL), *[SLOW] * 4000)
     assert [later - time for time, later in pairwise(times)] == [52, 103, 205]
 
 
-def test_a_step_as_usual_ends_a_slow_row() -> None:
-    pace, now_s = paced(*USUAL)
-    assert late_steps(pace, now_s, *([*THROTTLED[:10], *USUAL[:9]] * 100)) == []
+def test_once_all_is_well_again_they_are_late_after_as_little_as_before() -> None:
+    steps = [*[SLOW] * 26, *USUAL]
+    assert late_steps(*paced(*USUAL), *steps * 3) == [25, 25 + len(steps), 25 + 2 * len(steps)]
+
+
+def test_a_hiccup_of_the_operating_system_now_and_then_makes_nobody_late() -> None:
+    hiccups = [*USUAL[:9], 10 / 1024]  # 7 - 18 are lost
+    assert late_steps(*paced(*USUAL), *hiccups * 1000) == []
 
 
 def test_steps_that_are_all_a_little_slower_are_not_late() -> None:
-    pace, now_s = paced(*USUAL)
-    assert late_steps(pace, now_s, *[3 / 1024] * 10_000) == []
+    assert late_steps(*paced(*USUAL), *[3 / 1024] * 10_000) == []
 
 
 def test_its_own_sleep_makes_nobody_late() -> None:
