@@ -73,7 +73,7 @@ class Supervisor:
         if are_last_words(reason):
             self._raised[kind, step] += 1
             if (count := self._raised[kind, step]) > limit.max_restarts:
-                return Failed(f"{count} exceptions in a row and no step between; {allowed}")
+                return Failed(f"{slot} died: {count} exceptions in a row, no step between; {allowed}")
         recent.append(_Restart(now_s, step))
         return Restarting(next_life(name), name, len(recent), *limit)
 

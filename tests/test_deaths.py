@@ -395,10 +395,11 @@ def test_an_objective_that_always_fails_ends_the_training_with_its_traceback() -
     failing = replace(job, shards=[*job.shards[:3], Failing(job.shards[3], 5)])
     limits = Supervision(worker=Intensity(1, 60.0))
     messages = finish(RayCluster(failing, Crew(2, 2, limits)), STEPS)
-    assert 2 <= len(of_kind(messages, Died)) <= 3  # one of two workers died twice
+    assert len(of_kind(messages, Died)) == 2  # one worker after the other, at the same step
     failed = messages[-1]
     assert isinstance(failed, Failed)
-    assert re.match(r"worker-\d died 2 times in 60 s; 1 restarts are allowed", failed.reason)
+    expected = r"worker-\d died: 2 exceptions in a row, no step between; 1 restarts are allowed"
+    assert re.match(expected, failed.reason)
     assert "Traceback" in failed.reason
     assert failed.reason.endswith("ValueError: the disk ate the rows")
     assert "/actors/" not in failed.reason  # the traceback begins where it matters

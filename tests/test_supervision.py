@@ -130,7 +130,7 @@ def test_what_no_worker_can_compute_ends_it_after_as_many_restarts_whoever_tries
     failed = supervisor.died("worker-2", words(2), 3.0, 7)
     assert isinstance(failed, Failed)
     assert failed.reason.startswith(
-        "3 exceptions in a row and no step between; 2 restarts are allowed"
+        "worker-2 died: 3 exceptions in a row, no step between; 2 restarts are allowed"
         " (supervision.worker.max_restarts); the last cause: Traceback (most recent call last):\n"
     )
     assert failed.reason.endswith("ValueError: rows 2")
