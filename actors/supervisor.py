@@ -73,7 +73,8 @@ class Supervisor:
         if are_last_words(reason):
             self._raised[kind, step] += 1
             if (count := self._raised[kind, step]) > limit.max_restarts:
-                return Failed(f"{slot} died: {count} exceptions in a row, no step between; {allowed}")
+                why = f"{count} exceptions in a row, no step between"
+                return Failed(f"{slot} died: {why}; {allowed}")
         recent.append(_Restart(now_s, step))
         return Restarting(next_life(name), name, len(recent), *limit)
 

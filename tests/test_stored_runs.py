@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from trainer.storage.place import place_of
 from trainer.storage.stored_path import StoredPath
 
 EPOCHS = 60
+_PATIENCE_S = 30.0
 FINAL = f"step-{EPOCHS * 44:08d}.safetensors"
 
 
@@ -74,9 +76,11 @@ def cut_short(config: Config, place: StoredPath) -> list[str]:
     """A run that ended before its end, with several checkpoints: their names."""
 
     def watch(report: Report) -> None:
-        several = isinstance(report, EpochReport) and len(checkpoints_in(place / FOLDER)) > 1
-        if several and report.epoch > 5:
+        if not isinstance(report, EpochReport) or report.epoch <= 5:
+            return
+        if len(checkpoints_in(place / FOLDER)) > 1:
             raise CutError
+        time.sleep(_PATIENCE_S / EPOCHS)  # writing one may take longer than all the epochs
 
     with pytest.raises(CutError):
         train(config, str(place), [watch])
