@@ -27,6 +27,7 @@ class Adversary:
             self._kill_server,
             *2 * [self._cut],
             *2 * [self._pause],
+            self._cut_off,
             self._wake,
             *3 * [self._repeat],
             self._delay,
@@ -89,12 +90,23 @@ class Adversary:
         world.paused.add(name)
         return "pause"
 
+    def _cut_off(self, world: World) -> str | None:
+        """The cable of its host: nothing reaches it, not even an order to end it."""
+        reached = [name for name in world.actors() if name not in world.paused]
+        if not reached:
+            return None
+        name = self._dice.choice(reached)
+        self._tell(f"*** the host of {name} is cut off")
+        world.paused.add(name)
+        world.cut_off.add(name)
+        return "cut off"
+
     def _wake(self, world: World) -> str | None:
         if not world.paused:
             return None
         name = self._dice.choice(sorted(world.paused))
         self._tell(f"*** {name} goes on")
-        world.paused.remove(name)
+        world.wake(name)
         return "wake"
 
     def _repeat(self, world: World) -> str | None:

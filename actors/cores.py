@@ -27,3 +27,11 @@ def make_core(
         return ParameterServer(start.name, job.optimizer, shard_count, state, start.seen_step)
     fetch = job.shards.__getitem__
     return Worker(hello, job.objective, shard_count, fetch, link_timeout_s)
+
+
+class Hanging:
+    """The core of a process that hangs before its first word."""
+
+    def handle(self, message: Message) -> list[Envelope]:  # noqa: ARG002
+        """Not even an answer."""
+        return []

@@ -12,7 +12,7 @@ from typing import cast
 
 from actors.cluster import Job
 from actors.coordinator import Coordinator
-from actors.cores import Core, make_core
+from actors.cores import Core, Hanging, make_core
 from actors.invariants import Invariants
 from actors.likeness import Likeness
 from actors.messages import DRIVER, SERVER, Hello, Snapshot
@@ -24,7 +24,6 @@ from actors.orders import (
     Down,
     DriverMessage,
     Ended,
-    Envelope,
     Kill,
     Leave,
     Look,
@@ -34,14 +33,6 @@ from actors.orders import (
     Tick,
 )
 from actors.supervisor import Crew
-
-
-class Hanging:
-    """A process that does nothing."""
-
-    def handle(self, message: Message) -> list[Envelope]:  # noqa: ARG002
-        """Not even this."""
-        return []
 
 
 @dataclass(eq=False)
@@ -71,6 +62,7 @@ class World:
         self.now_s = 1.0
         self.starting: list[Start] = []
         self.paused: set[str] = set()
+        self.cut_off: set[str] = set()  # those of them whom no order reaches
         self._job, self._link_timeout_s = job, crew.link_timeout_s
         self._invariants, self._hear, self._tell = invariants, hear, tell
         self.cores: dict[str, Core] = {
@@ -116,6 +108,11 @@ class World:
             if name == DRIVER:
                 self._invariants.settled()
 
+    def wake(self, name: str) -> None:
+        """A paused process goes on, and can be reached again."""
+        self.paused.discard(name)
+        self.cut_off.discard(name)
+
     def begin(self, start: Start) -> None:
         """A process that was ordered comes up and says Hello to the driver."""
         self.starting.remove(start)
@@ -153,17 +150,27 @@ class World:
         self._end(name, lost, "killed")
 
     def _kill(self, name: str) -> None:
-        """The driver closes its link, and hears nothing more on it, then the process ends."""
+        """The driver closes its link, hears nothing more on it, and has the process ended.
+
+        Of one that is cut off nobody can do that: it lives on, and hears of it when it wakes up.
+        """
+        lives_on = name in self.cut_off
         if name in self.cores:
-            self._tell(f"*** {name} is killed by the coordinator")
+            what = "given up, and lives on" if lives_on else "killed by the coordinator"
+            self._tell(f"*** {name} is {what}")
         for end in [end for end in self.ends if (end.owner, end.peer) == (DRIVER, name)]:
             end.queue.clear()
-        self._end(name, _nothing, "killed by the coordinator")
+            if lives_on:
+                self.ends.remove(end)
+                if end.other is not None:
+                    self._close(end.other, 0, "given up")
+        if not lives_on:
+            self._end(name, _nothing, "killed by the coordinator")
 
     def _end(self, name: str, lost: Callable[[int], int], reason: str) -> None:
         if self.cores.pop(name, None) is None:
             return
-        self.paused.discard(name)
+        self.wake(name)
         self._ray.queue.append(Ended(name, reason))
         for end in [end for end in self.ends if end.owner == name]:
             self.ends.remove(end)

@@ -23,6 +23,7 @@ from actors.simulated_world import World
 from actors.supervisor import Crew, Intensity, Supervision
 
 _SNAPSHOT_CHANCE: Final = 0.02
+_MENDED_CHANCE: Final = 0.2
 _DRIVER_DIES_CHANCE: Final = 0.003
 _HARM_CHANCE: Final = 0.1
 _TICK_CHANCE: Final = 0.1
@@ -164,11 +165,16 @@ class _Schedule:
             self._world.tick(self._dice.choice(awake))
 
     def _nothing_moves(self) -> None:
-        """Only time, a start, or the end of a pause can help; each of them comes."""
+        """Only time, a start, or the end of a pause can help; each of them comes.
+
+        The cable of who is cut off is rarely mended before that one is given up.
+        """
         world = self._world
         world.now_s += 0.5
         if world.paused:
-            world.paused.remove(self._dice.choice(sorted(world.paused)))
+            name = self._dice.choice(sorted(world.paused))
+            if name not in world.cut_off or self._dice.random() < _MENDED_CHANCE:
+                world.wake(name)
         if world.starting:
             world.begin(self._dice.choice(world.starting))
         for name in [*world.cores]:

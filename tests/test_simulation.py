@@ -30,6 +30,7 @@ SEEDS = 100  # within so many, each broken core is caught
 
 HARM = {
     "kill worker", "kill server", "kill driver", "die at start", "hang at start", "pause", "wake",
+    "cut off",
     "cut link", "repeat message", "delay link", "reorder", "jump in time",
 }  # fmt: skip
 
@@ -135,6 +136,21 @@ def test_a_schedule_can_be_replayed_message_by_message() -> None:
     told = re.compile(r" *\d+\.\d\d s  server\S* <- worker-\d\S*: Dx\(step=\d, start=\d, stop=\d, ")
     assert any(told.match(line) for line in story)
     assert all(line.startswith("*** ") or " <- " in line for line in story)
+
+
+def test_who_is_given_up_and_lives_on_speaks_to_the_others_hears_of_it_and_leaves() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(400):
+        story: list[str] = []
+        simulation(5, 3).run(seed, story.append)
+        for number, line in enumerate(story):
+            if given_up := re.fullmatch(r"\*\*\* (\S+) is given up, and lives on", line):
+                name, rest = given_up[1], story[number:]
+                kind = "server" if slot_of(name) == SERVER else "worker"
+                seen[f"{kind} speaks"] += any(f" <- {name}: " in line for line in rest)
+                seen[f"{kind} leaves"] += f"*** {name} leaves" in rest
+    assert len(seen) == 4
+    assert min(seen.values()) > 10, seen
 
 
 # --- Cores that are broken on purpose
