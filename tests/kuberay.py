@@ -157,3 +157,18 @@ RAY_JOB: Final = an_object(
     },
     ("apiVersion", "kind", "metadata", "spec"),
 )
+
+
+def submitter_line(entrypoint: str) -> str:
+    """What the submitter's pod runs with `bash -ce` in the mode K8sJobMode.
+
+    The entrypoint stands there as it was written, not as one word: what is no simple command ends
+    the `if` around it. Source: KubeRay's `BuildJobSubmitCommand`, but for the wait for the
+    dashboard that newer versions put in front.
+    """
+    head = "--address http://head:8265"
+    return (
+        f"if ! ray job status {head} digits-1 >/dev/null 2>&1 ;"
+        f" then ray job submit {head} --no-wait --submission-id digits-1 -- {entrypoint.strip()} ;"
+        f" fi ; ray job logs {head} --follow digits-1"
+    )

@@ -4,7 +4,10 @@ Ray's own schema and code look at the launcher's files. KubeRay is no Python pac
 `ray.io/v1` takes is written down in `kuberay.py`.
 """
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.kuberay import RAY_JOB
+from tests.kuberay import RAY_JOB, submitter_line
 
 LAUNCHER_FILES = ("cluster.yaml", "examples/cluster-aws.yaml")
 START = ("head_start_ray_commands", "worker_start_ray_commands")
@@ -140,20 +143,46 @@ def test_the_manifest_s_run_directory_is_on_its_volume(
     assert f"--out {mount['mountPath']}/" in spec["entrypoint"]
 
 
-def test_the_manifest_s_entrypoint_trains_and_goes_on(
-    manifests: dict[str, dict[str, Any]], tmp_path: Path
+# What `ray job submit` does with the rest of its arguments, and Ray's job agent with that.
+SUBMIT = """\
+#!{python}
+import shlex, subprocess, sys
+
+_, _, verb, *rest = sys.argv
+if verb == "status":
+    sys.exit("no such job")
+if verb == "submit":
+    entrypoint = {joined}(rest[rest.index("--") + 1 :])
+    sys.exit(subprocess.run(entrypoint, shell=True).returncode)
+"""
+# Says which arguments it got, one a line.
+EVERSTEP = """\
+#!/bin/sh
+printf '%s\\n' "$@"
+"""
+
+
+@pytest.mark.parametrize("joined", ["shlex.join", "subprocess.list2cmdline"])  # Ray 2.60's, 2.52's
+def test_kuberay_s_submitter_starts_the_manifest_s_entrypoint_which_trains_or_goes_on(
+    manifests: dict[str, dict[str, Any]], joined: str, tmp_path: Path
 ) -> None:
-    """With a stand-in for the command: the shell, which Ray runs it with, takes one of its ways."""
-    import subprocess
-
+    """With stand-ins for `ray` and `everstep`, and the shells that are there."""
+    for name, text in (("ray", SUBMIT), ("everstep", EVERSTEP)):
+        (tmp_path / name).write_text(text.format(python=sys.executable, joined=joined))
+        (tmp_path / name).chmod(0o755)
     entrypoint = manifests["RayJob"]["spec"]["entrypoint"].replace("/runs", str(tmp_path))
-    shell = f"everstep() {{ echo $*; }}; {entrypoint}"
+    path = f"{tmp_path}:{os.environ['PATH']}"
 
-    def run() -> str:
-        done = subprocess.run(shell, shell=True, capture_output=True, text=True, check=True)
-        return done.stdout.replace(str(tmp_path), "/runs").strip()
+    def run() -> list[str]:
+        command = ["bash", "-ce", submitter_line(entrypoint)]
+        environment = {**os.environ, "PATH": path}
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+        )
+        return done.stdout.replace(str(tmp_path), "/runs").splitlines()
 
-    assert run() == "train --out /runs/digits --set cluster.workers={min: 1, max: 4}"
+    train = ["train", "--out", "/runs/digits", "--set", "cluster.workers={min: 1, max: 4}"]
+    assert run() == train
     (tmp_path / "digits").mkdir()
     (tmp_path / "digits" / "config.yaml").touch()  # there before the first checkpoint
-    assert run() == "resume /runs/digits"
+    assert run() == ["resume", "/runs/digits"]
