@@ -137,6 +137,25 @@ def test_what_ray_s_autoscaler_would_not_take_is_found(
         as_ray_reads_it(job)
 
 
+def test_the_documented_commands_wait_for_what_the_next_one_needs(
+    job: dict[str, Any], repository: Path
+) -> None:
+    """They are not run anywhere: their order, and the name in them."""
+    text = (repository / "docs" / "clusters.md").read_text()
+    submitter = f"job/{job['metadata']['name']}"  # KubeRay names it as the RayJob
+    steps = (
+        "helm repo add kuberay ",
+        "helm install kuberay-operator ",
+        " kubectl apply -f -",
+        f"kubectl wait --for=create --timeout=15m {submitter}",
+        f"kubectl wait --for=jsonpath='{{.status.ready}}'=1 --timeout=5m {submitter}",
+        f"kubectl logs -f {submitter}",
+    )
+    places = [text.find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
 def test_the_manifest_s_run_directory_is_on_its_volume(
     manifests: dict[str, dict[str, Any]],
 ) -> None:
