@@ -82,3 +82,15 @@ def test_every_host_gets_one_ray_that_everstep_allows(name: str, repository: Pat
     (version,) = re.findall(r"ray\[default\]==([\d.]+)", install)
     assert '"$HOME/everstep[cluster,storage]"' in install
     assert extra.specifier.contains(version)
+
+
+@pytest.mark.parametrize("name", ["README.md", "cluster.yaml", "docs/clusters.md"])
+def test_no_command_puts_a_run_on_the_head_s_own_disk(name: str, repository: Path) -> None:
+    """It would be lost with the head, and the run is to go on elsewhere then."""
+    lines = (repository / name).read_text().splitlines()
+    commands = [
+        line for line in lines if re.search("(exec .*|-- )everstep train|--address HEAD", line)
+    ]
+    assert commands
+    for command in commands:
+        assert re.search(r"--out (/shared/|s3://BUCKET/)", command), command
