@@ -3,7 +3,9 @@
 Next: test_rayjob.py, on Kubernetes.
 """
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,26 @@ def test_every_host_gets_one_ray_that_everstep_allows(name: str, repository: Pat
     (version,) = re.findall(r"ray\[default\]==([\d.]+)", install)
     assert '"$HOME/everstep[cluster,storage]"' in install
     assert extra.specifier.contains(version)
+
+
+@pytest.mark.parametrize("name", ["cluster.yaml", "docs/clusters.md"])
+def test_beside_ray_down_stands_what_ends_ray_on_the_workers(
+    name: str, repository: Path, tmp_path: Path
+) -> None:
+    """With a stand-in for ssh: on each worker that cluster.yaml names, as its user.
+
+    What ssh is told to do there, tests/hosts/test_ray_up.py does.
+    """
+    text = (repository / name).read_text()
+    (command,) = re.findall(r"for host in .*; done$", text, re.MULTILINE)
+    (tmp_path / "ssh").write_text("#!/bin/sh\necho $1: $2\n")
+    (tmp_path / "ssh").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.check_output(["bash", "-c", command], env=environment, text=True)
+    config = yaml.safe_load((repository / "cluster.yaml").read_text())
+    user, workers = config["auth"]["ssh_user"], config["provider"]["worker_ips"]
+    stop = ". ~/.everstep.sh && ray stop"
+    assert done.splitlines() == [f"{user}@{worker}: {stop}" for worker in workers]
 
 
 @pytest.mark.parametrize("name", ["README.md", "cluster.yaml", "docs/clusters.md"])
