@@ -1,6 +1,6 @@
 """cluster.yaml and the file for a cloud are what Ray's launcher reads: its schema and code look.
 
-Next: test_rayjob.py, on Kubernetes.
+Next: test_aws_launcher.py, what Ray makes of the latter; test_rayjob.py, on Kubernetes.
 """
 
 import os
