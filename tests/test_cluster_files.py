@@ -1,18 +1,17 @@
-"""cluster.yaml and the files for a cloud and for Kubernetes are what Ray and KubeRay read.
+"""cluster.yaml and the file for a cloud are what Ray's launcher reads: its schema and code look.
 
-Ray's own schema and code look at the launcher's files. KubeRay is no Python package: what its
-`ray.io/v1` takes is written down in `kuberay.py`.
+Next: test_aws_launcher.py, what Ray makes of the latter; test_rayjob.py, on Kubernetes.
 """
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
-
-from tests.kuberay import RAY_JOB
 
 LAUNCHER_FILES = ("cluster.yaml", "examples/cluster-aws.yaml")
 START = ("head_start_ray_commands", "worker_start_ray_commands")
@@ -87,73 +86,33 @@ def test_every_host_gets_one_ray_that_everstep_allows(name: str, repository: Pat
     assert extra.specifier.contains(version)
 
 
-@pytest.fixture
-def manifests(repository: Path) -> dict[str, dict[str, Any]]:
-    """Those of examples/rayjob.yaml by their kinds."""
-    text = (repository / "examples" / "rayjob.yaml").read_text()
-    return {manifest["kind"]: manifest for manifest in yaml.safe_load_all(text)}
-
-
-def test_the_manifest_is_what_kuberay_takes(manifests: dict[str, dict[str, Any]]) -> None:
-    job = manifests["RayJob"]
-    jsonschema.validate(job, RAY_JOB)
-    cluster = job["spec"]["rayClusterSpec"]
-    assert cluster["authOptions"]["mode"] == "token"
-    (workers,) = cluster["workerGroupSpecs"]
-    assert 0 < workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
-    for nodes in (cluster["headGroupSpec"], workers):
-        assert int(nodes["rayStartParams"]["object-store-memory"]) > 0
-
-
-@pytest.mark.parametrize(
-    ("keys", "value", "why"),
-    [
-        (["spec", "backoffLimit"], "3", "'3' is not of type 'integer'"),
-        (["spec", "rayClusterConfig"], {}, "'rayClusterConfig' was unexpected"),
-        (["spec", "submissionMode"], "HTTP", "'HTTP' is not one of"),
-        (["spec", "rayClusterSpec"], {}, "'headGroupSpec' is a required property"),
-        (["spec", "rayClusterSpec", "authOptions", "mode"], "on", "'on' is not one of"),
-    ],
-)
-def test_what_kuberay_would_not_take_is_found(
-    manifests: dict[str, dict[str, Any]], keys: list[str], value: object, why: str
+@pytest.mark.parametrize("name", ["cluster.yaml", "docs/clusters.md"])
+def test_beside_ray_down_stands_what_ends_ray_on_the_workers(
+    name: str, repository: Path, tmp_path: Path
 ) -> None:
-    *path, last = keys
-    changed = manifests["RayJob"]
-    for key in path:
-        changed = changed[key]
-    changed[last] = value
-    with pytest.raises(jsonschema.ValidationError, match=re.escape(why)):
-        jsonschema.validate(manifests["RayJob"], RAY_JOB)
+    """With a stand-in for ssh: on each worker that cluster.yaml names, as its user.
+
+    What ssh is told to do there, tests/hosts/test_ray_up.py does.
+    """
+    text = (repository / name).read_text()
+    (command,) = re.findall(r"for host in .*; done$", text, re.MULTILINE)
+    (tmp_path / "ssh").write_text("#!/bin/sh\necho $1: $2\n")
+    (tmp_path / "ssh").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.check_output(["bash", "-c", command], env=environment, text=True)
+    config = yaml.safe_load((repository / "cluster.yaml").read_text())
+    user, workers = config["auth"]["ssh_user"], config["provider"]["worker_ips"]
+    stop = ". ~/.everstep.sh && ray stop"
+    assert done.splitlines() == [f"{user}@{worker}: {stop}" for worker in workers]
 
 
-def test_the_manifest_s_run_directory_is_on_its_volume(
-    manifests: dict[str, dict[str, Any]],
-) -> None:
-    spec = manifests["RayJob"]["spec"]
-    head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
-    (volume,) = head["volumes"]
-    claim = manifests["PersistentVolumeClaim"]["metadata"]["name"]
-    assert volume["persistentVolumeClaim"]["claimName"] == claim
-    (mount,) = head["containers"][0]["volumeMounts"]
-    assert mount["name"] == volume["name"]
-    assert f"--out {mount['mountPath']}/" in spec["entrypoint"]
-
-
-def test_the_manifest_s_entrypoint_trains_and_goes_on(
-    manifests: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
-    """With a stand-in for the command: the shell, which Ray runs it with, takes one of its ways."""
-    import subprocess
-
-    entrypoint = manifests["RayJob"]["spec"]["entrypoint"].replace("/runs", str(tmp_path))
-    shell = f"everstep() {{ echo $*; }}; {entrypoint}"
-
-    def run() -> str:
-        done = subprocess.run(shell, shell=True, capture_output=True, text=True, check=True)
-        return done.stdout.replace(str(tmp_path), "/runs").strip()
-
-    assert run() == "train --out /runs/digits --set cluster.workers={min: 1, max: 4}"
-    (tmp_path / "digits").mkdir()
-    (tmp_path / "digits" / "config.yaml").touch()  # there before the first checkpoint
-    assert run() == "resume /runs/digits"
+@pytest.mark.parametrize("name", ["README.md", "cluster.yaml", "docs/clusters.md"])
+def test_no_command_puts_a_run_on_the_head_s_own_disk(name: str, repository: Path) -> None:
+    """It would be lost with the head, and the run is to go on elsewhere then."""
+    lines = (repository / name).read_text().splitlines()
+    commands = [
+        line for line in lines if re.search("(exec .*|-- )everstep train|--address HEAD", line)
+    ]
+    assert commands
+    for command in commands:
+        assert re.search(r"--out (/shared/|s3://BUCKET/)", command), command
