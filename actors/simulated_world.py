@@ -150,10 +150,7 @@ class World:
         self._end(name, lost, "killed")
 
     def _kill(self, name: str) -> None:
-        """The driver closes its link, hears nothing more on it, and has the process ended.
-
-        Of one that is cut off nobody can do that: it lives on, and hears of it when it wakes up.
-        """
+        """The driver closes its link; the process ends, or, cut off, hears of it when it wakes."""
         lives_on = name in self.cut_off
         if name in self.cores:
             what = "given up, and lives on" if lives_on else "killed by the coordinator"

@@ -26,7 +26,7 @@ from tests.toys import toy_job
 EPOCHS, STEPS_PER_EPOCH = 3, 3
 CASES = [(1, 1), (1, 3), (2, 2), (3, 2), (5, 3), (8, 2), (8, 5)]  # (shards, workers)
 SCHEDULES = 300  # for each: 2,100 in all
-SEEDS = 100  # within so many, each broken core is caught
+SEEDS = 400  # within so many, each broken core is caught
 
 HARM = {
     "kill worker", "kill server", "kill driver", "die at start", "hang at start", "pause", "wake",
