@@ -1,11 +1,15 @@
 """Checkpoints: whole or not at all, and never believed when their bytes have changed."""
 
-from collections.abc import Callable
+import json
+import os
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from trainer.checkpoints import (
     Checkpoint,
@@ -22,13 +26,13 @@ from trainer.files import checkpoints_in, prune, write_atomically
 
 def checkpoint(step: int = 450, classes: tuple[int | str, ...] = (0, 1, 2)) -> Checkpoint:
     return Checkpoint(
-        config=Config(training={"epochs": 7}),
+        config=Config(network={"sizes": [2, 30, 3]}, training={"epochs": 7, "seed": 5}),
         epoch=3,
         step=step,
         sample_count=96,
         loss_sum=0.1 + 0.2,
         samples_applied=4224,
-        parameters=np.linspace(0, 1, 1000, dtype="f4"),
+        parameters=np.linspace(0, 1, 183, dtype="f4"),  # 30 * 2 + 30, 3 * 30 + 3
         optimizer_state=np.empty(0, "f4"),
         scaler=Scaler(np.array([1.0, 2.0]), np.array([3.0, 4.0])),
         classes=classes,
@@ -89,7 +93,15 @@ def alter(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [truncate, alter])
+def mislabel(path: Path) -> None:
+    """The same bytes, said to be integers."""
+    content = path.read_bytes()
+    changed = content.replace(b'"parameters":{"dtype":"F', b'"parameters":{"dtype":"I')
+    assert changed != content
+    path.write_bytes(changed)
+
+
+@pytest.mark.parametrize("damage", [truncate, alter, mislabel])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     damage: Callable[[Path], None], tmp_path: Path
 ) -> None:
@@ -118,16 +130,28 @@ def test_nothing_is_left_beside_the_checkpoint(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000450.safetensors"]
 
 
+DAMAGE = r"^checkpoint \S+step-00000450\.safetensors: (damaged|is no checkpoint of Everstep's)"
+VALUES = b'IU0"'  # the first letters of other dtypes, a digit, JSON's own sign
+
+
+def changes(content: bytes) -> Iterator[tuple[int, int]]:
+    """Places and bytes: several others for each of the header, one for each of the arrays."""
+    header_bytes = 8 + int.from_bytes(content[:8], "little")
+    for at, old in enumerate(content):
+        more = {old ^ 2, old ^ 32, *VALUES} if at < header_bytes else set()
+        yield from ((at, value) for value in ({old ^ 1} | more) - {old})
+
+
 def test_any_changed_byte_is_recognised(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, checkpoint())
-    content = bytearray(path.read_bytes())
-    damage = r"step-00000450\.safetensors: (damaged|is no checkpoint of Everstep's)"
-    for at in range(0, len(content), 7):
-        damaged = content.copy()
-        damaged[at] ^= 1
-        path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=damage):
-            load_checkpoint(path)
+    content = path.read_bytes()
+    with path.open("r+b", buffering=0) as file:
+        for at, value in changes(content):
+            os.pwrite(file.fileno(), bytes([value]), at)
+            with pytest.raises(CheckpointError, match=DAMAGE):
+                load_checkpoint(path)
+            os.pwrite(file.fileno(), content[at : at + 1], at)
+    assert load_checkpoint(path).step == 450
 
 
 @pytest.mark.parametrize("size", [0, 7, 8, 100, -1])
@@ -139,11 +163,74 @@ def test_a_truncated_checkpoint_is_recognised(size: int, tmp_path: Path) -> None
 
 
 def test_a_safetensors_file_of_somebody_else_is_no_checkpoint(tmp_path: Path) -> None:
-    from safetensors.numpy import save_file
-
     save_file({"weight": np.ones(3)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="is no checkpoint of Everstep's"):
         load_checkpoint(tmp_path / "other.safetensors")
+
+
+FOREIGN = {
+    "parameters": np.zeros(184, "f4"),
+    "optimizer_state": np.zeros(183, "f4"),
+    "shift": np.zeros(3),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_whole_checkpoint_that_does_not_fit_its_configuration_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    foreign = FOREIGN[name]
+    if name == "shift":
+        altered = checkpoint()._replace(scaler=Scaler(foreign, np.ones(2)))
+    else:
+        altered = checkpoint()._replace(**{name: foreign})
+    path = save_checkpoint(tmp_path, altered)
+    asked = {
+        "parameters": "float32 [183]",
+        "optimizer_state": "float32 [0]",
+        "shift": "float64 [2]",
+    }
+    expected = (
+        f"checkpoint {path}: does not fit its own configuration: {name} is"
+        f" {foreign.dtype} [{foreign.size}], must be {asked[name]}"
+    )
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value) == expected
+
+
+def test_a_whole_checkpoint_of_another_dtype_is_refused(tmp_path: Path) -> None:
+    altered = checkpoint()._replace(parameters=np.zeros(183, "f8"))
+    with pytest.raises(CheckpointError, match=r"parameters is float64 \[183\], must be float32"):
+        load_checkpoint(save_checkpoint(tmp_path, altered))
+
+
+def write_as_before(path: Path, dtype: str) -> None:
+    """As Everstep wrote them before a checkpoint named its tensors' dtypes and shapes."""
+    tensors = {
+        "parameters": checkpoint().parameters,
+        "optimizer_state": checkpoint().optimizer_state,
+        "scale": checkpoint().scaler.scale,
+        "shift": checkpoint().scaler.shift,
+    }
+    with safe_open(save_checkpoint(path.parent, checkpoint()), framework="numpy") as file:
+        header = json.loads(file.metadata()["everstep"])
+    del header["tensors"]
+    text = json.dumps(header)
+    hasher = blake2b(text.encode(), digest_size=32)
+    for name in sorted(tensors):
+        hasher.update(tensors[name].tobytes())
+    tensors["parameters"] = tensors["parameters"].view(dtype)
+    save_file(tensors, path, {"everstep": text, "contents_digest": hasher.hexdigest()})
+
+
+def test_a_checkpoint_that_does_not_name_its_tensors_is_read_if_it_fits(tmp_path: Path) -> None:
+    path = tmp_path / "old.safetensors"
+    write_as_before(path, "f4")
+    assert load_checkpoint(path).parameters.tobytes() == checkpoint().parameters.tobytes()
+    write_as_before(path, "i4")
+    with pytest.raises(CheckpointError, match=r"parameters is int32 \[183\], must be float32"):
+        load_checkpoint(path)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.command import DEADLINE_S, LOCAL, LONG, Everstep, events_of, result_of, wait_for
-from tests.test_checkpoints import alter, truncate
+from tests.test_checkpoints import alter, mislabel, truncate
 from trainer import Config, Result, load_checkpoint, load_config, resume, train
 from trainer.errors import CheckpointError, ConfigError, DataError, RunDirectoryError
 from trainer.files import checkpoints_in
@@ -107,7 +107,7 @@ def test_the_driver_may_be_killed_again_and_again(everstep: Everstep, undisturbe
     assert [e["count"] for e in events_of(run) if e["event"] == "resumed"] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("damage", [truncate, alter])
+@pytest.mark.parametrize("damage", [truncate, alter, mislabel])
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
     damage: Callable[[Path], None], everstep: Everstep, undisturbed: Path
 ) -> None:
