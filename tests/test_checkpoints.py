@@ -2,15 +2,21 @@
 
 import json
 import os
+import platform
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+import trainer
 from trainer.checkpoints import (
     Checkpoint,
     digest,
@@ -21,7 +27,7 @@ from trainer.checkpoints import (
 from trainer.config import Config
 from trainer.datasets import Scaler
 from trainer.errors import CheckpointError
-from trainer.files import checkpoints_in, prune, write_atomically
+from trainer.files import checkpoints_in, prune, remove_unfinished, write_atomically
 
 
 def checkpoint(step: int = 450, classes: tuple[int | str, ...] = (0, 1, 2)) -> Checkpoint:
@@ -62,6 +68,31 @@ def test_a_checkpoint_survives_the_round_trip(
     assert loaded.parameters.tobytes() == saved.parameters.tobytes()
     assert loaded.optimizer_state.size == 0
     assert [part.tolist() for part in loaded.scaler] == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    """As any reader of safetensors sees it."""
+    with safe_open(path, framework="numpy") as file:
+        header: dict[str, Any] = json.loads(file.metadata()["everstep"])
+    return header
+
+
+def test_the_header_tells_what_it_is_of_without_everstep(tmp_path: Path) -> None:
+    header = header_of(save_checkpoint(tmp_path, checkpoint()))
+    assert (header["step"], header["epoch"], header["seed"]) == (450, 3, 5)
+    assert header["digest"] == blake2b(checkpoint().parameters, digest_size=32).hexdigest()
+    assert header["versions"] == {
+        "everstep": trainer.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+    assert Config(**header["config"]) == checkpoint().config
+    assert header["tensors"] == {
+        "parameters": "float32 [183]",
+        "optimizer_state": "float32 [0]",
+        "shift": "float64 [2]",
+        "scale": "float64 [2]",
+    }
 
 
 def test_a_directory_stands_for_its_newest_checkpoint(tmp_path: Path) -> None:
@@ -213,8 +244,7 @@ def write_as_before(path: Path, dtype: str) -> None:
         "scale": checkpoint().scaler.scale,
         "shift": checkpoint().scaler.shift,
     }
-    with safe_open(save_checkpoint(path.parent, checkpoint()), framework="numpy") as file:
-        header = json.loads(file.metadata()["everstep"])
+    header = header_of(save_checkpoint(path.parent, checkpoint()))
     del header["tensors"]
     text = json.dumps(header)
     hasher = blake2b(text.encode(), digest_size=32)
@@ -253,6 +283,33 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     with pytest.raises(CheckpointError, match="No space left on device; not written"):
         save_checkpoint(tmp_path, checkpoint()._replace(epoch=4))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+
+
+KILLED_IN_MID_WRITE = """
+import os, signal, sys
+from pathlib import Path
+from trainer.files import write_atomically
+
+def content():
+    yield b"half"
+    os.kill(os.getpid(), signal.SIGKILL)
+
+write_atomically(Path(sys.argv[1]), content())
+"""
+
+
+def test_what_a_kill_in_mid_write_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, checkpoint())
+    before = path.read_bytes()
+    done = subprocess.run([sys.executable, "-c", KILLED_IN_MID_WRITE, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = set(tmp_path.iterdir()) - {path}
+    assert (left.name[0], left.suffix) == (".", ".tmp")
+    assert checkpoints_in(tmp_path) == [path]
+    (tmp_path / "notes.tmp").write_text("somebody's")
+    remove_unfinished(tmp_path)
+    assert {each.name for each in tmp_path.iterdir()} == {path.name, "notes.tmp"}
+    assert path.read_bytes() == before
 
 
 def test_pruning_keeps_the_newest(tmp_path: Path) -> None:

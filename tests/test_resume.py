@@ -126,6 +126,18 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
     assert (run / "checkpoints" / f"{paths[-1].name}.damaged").exists()
 
 
+def test_what_a_kill_in_mid_write_left_is_gone_after_a_resume(
+    tmp_path: Path, undisturbed: Path
+) -> None:
+    run = cut_short(tmp_path / "run")
+    left = [run / ".config.yaml.1.tmp", run / "checkpoints" / ".step-00000001.safetensors.1.tmp"]
+    for path in left:
+        path.write_bytes(b"half")
+    resume(run)
+    assert not any(path.exists() for path in left)
+    check_equal(run, undisturbed)
+
+
 def test_when_all_checkpoints_are_damaged_nothing_is_changed(tmp_path: Path) -> None:
     run = cut_short(tmp_path / "run")
     for path in checkpoints_in(run / "checkpoints"):
