@@ -135,7 +135,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Server -> driver, a few times a second: where the running epoch stands."""
+    """Server -> driver, a few times a second and before a snapshot: where the epoch stands."""
 
     epoch: int
     step: int

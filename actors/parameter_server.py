@@ -86,7 +86,8 @@ class ParameterServer:
             case RunEpoch(epoch, until_step):
                 return self._run_epoch(epoch, until_step)
             case TakeSnapshot():
-                return [(DRIVER, Snapshot(*self._state()))]
+                # Progress first: what passed until there is not what a snapshot costs.
+                return [*self._progress(), (DRIVER, Snapshot(*self._state()))]
             case HandOver():
                 return [(DRIVER, Snapshot(*self._state())), (CLUSTER, Leave("left in order"))]
             case Hello(name, step=step):
@@ -203,7 +204,8 @@ class ParameterServer:
         self._now_s = now_s
         if not self._is_running:
             return []
-        return self._late() + self._progress()
+        is_due = now_s - self._progress_s >= _PROGRESS_EVERY_S and self._step != self._progress_step
+        return self._late() + (self._progress() if is_due else [])
 
     def _late(self) -> list[Envelope]:
         if not self._pace.is_late(self._now_s):
@@ -212,8 +214,8 @@ class ParameterServer:
         return [(DRIVER, Late(self._step, self._reduction.missing))]
 
     def _progress(self) -> list[Envelope]:
-        due = self._now_s - self._progress_s >= _PROGRESS_EVERY_S
-        if not (due and self._step != self._progress_step and self._sample_count > 0):
+        """Where the running epoch stands, once there is something of it."""
+        if not (self._is_running and self._sample_count > 0):
             return []
         self._progress_s, self._progress_step = self._now_s, self._step
         facts = (self._epoch, self._step, self._sample_count, self._loss_sum)

@@ -1,12 +1,22 @@
 """Checkpoints: whole or not at all, and never believed when their bytes have changed."""
 
-from collections.abc import Callable
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
+import trainer
 from trainer.checkpoints import (
     Checkpoint,
     digest,
@@ -17,18 +27,18 @@ from trainer.checkpoints import (
 from trainer.config import Config
 from trainer.datasets import Scaler
 from trainer.errors import CheckpointError
-from trainer.files import checkpoints_in, prune, write_atomically
+from trainer.files import checkpoints_in, prune, remove_unfinished, write_atomically
 
 
 def checkpoint(step: int = 450, classes: tuple[int | str, ...] = (0, 1, 2)) -> Checkpoint:
     return Checkpoint(
-        config=Config(training={"epochs": 7}),
+        config=Config(network={"sizes": [2, 30, 3]}, training={"epochs": 7, "seed": 5}),
         epoch=3,
         step=step,
         sample_count=96,
         loss_sum=0.1 + 0.2,
         samples_applied=4224,
-        parameters=np.linspace(0, 1, 1000, dtype="f4"),
+        parameters=np.linspace(0, 1, 183, dtype="f4"),  # 30 * 2 + 30, 3 * 30 + 3
         optimizer_state=np.empty(0, "f4"),
         scaler=Scaler(np.array([1.0, 2.0]), np.array([3.0, 4.0])),
         classes=classes,
@@ -60,6 +70,31 @@ def test_a_checkpoint_survives_the_round_trip(
     assert [part.tolist() for part in loaded.scaler] == [[1.0, 2.0], [3.0, 4.0]]
 
 
+def header_of(path: Path) -> dict[str, Any]:
+    """As any reader of safetensors sees it."""
+    with safe_open(path, framework="numpy") as file:
+        header: dict[str, Any] = json.loads(file.metadata()["everstep"])
+    return header
+
+
+def test_the_header_tells_what_it_is_of_without_everstep(tmp_path: Path) -> None:
+    header = header_of(save_checkpoint(tmp_path, checkpoint()))
+    assert (header["step"], header["epoch"], header["seed"]) == (450, 3, 5)
+    assert header["digest"] == blake2b(checkpoint().parameters, digest_size=32).hexdigest()
+    assert header["versions"] == {
+        "everstep": trainer.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+    assert Config(**header["config"]) == checkpoint().config
+    assert header["tensors"] == {
+        "parameters": "float32 [183]",
+        "optimizer_state": "float32 [0]",
+        "shift": "float64 [2]",
+        "scale": "float64 [2]",
+    }
+
+
 def test_a_directory_stands_for_its_newest_checkpoint(tmp_path: Path) -> None:
     for step in (9, 100_000_001, 20):  # more digits than the name is padded to
         save_checkpoint(tmp_path / "checkpoints", checkpoint(step))
@@ -89,7 +124,15 @@ def alter(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [truncate, alter])
+def mislabel(path: Path) -> None:
+    """The same bytes, said to be integers."""
+    content = path.read_bytes()
+    changed = content.replace(b'"parameters":{"dtype":"F', b'"parameters":{"dtype":"I')
+    assert changed != content
+    path.write_bytes(changed)
+
+
+@pytest.mark.parametrize("damage", [truncate, alter, mislabel])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     damage: Callable[[Path], None], tmp_path: Path
 ) -> None:
@@ -118,16 +161,28 @@ def test_nothing_is_left_beside_the_checkpoint(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000450.safetensors"]
 
 
+DAMAGE = r"^checkpoint \S+step-00000450\.safetensors: (damaged|is no checkpoint of Everstep's)"
+VALUES = b'IU0"'  # the first letters of other dtypes, a digit, JSON's own sign
+
+
+def changes(content: bytes) -> Iterator[tuple[int, int]]:
+    """Places and bytes: several others for each of the header, one for each of the arrays."""
+    header_bytes = 8 + int.from_bytes(content[:8], "little")
+    for at, old in enumerate(content):
+        more = {old ^ 2, old ^ 32, *VALUES} if at < header_bytes else set()
+        yield from ((at, value) for value in ({old ^ 1} | more) - {old})
+
+
 def test_any_changed_byte_is_recognised(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, checkpoint())
-    content = bytearray(path.read_bytes())
-    damage = r"step-00000450\.safetensors: (damaged|is no checkpoint of Everstep's)"
-    for at in range(0, len(content), 7):
-        damaged = content.copy()
-        damaged[at] ^= 1
-        path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=damage):
-            load_checkpoint(path)
+    content = path.read_bytes()
+    with path.open("r+b", buffering=0) as file:
+        for at, value in changes(content):
+            os.pwrite(file.fileno(), bytes([value]), at)
+            with pytest.raises(CheckpointError, match=DAMAGE):
+                load_checkpoint(path)
+            os.pwrite(file.fileno(), content[at : at + 1], at)
+    assert load_checkpoint(path).step == 450
 
 
 @pytest.mark.parametrize("size", [0, 7, 8, 100, -1])
@@ -139,11 +194,73 @@ def test_a_truncated_checkpoint_is_recognised(size: int, tmp_path: Path) -> None
 
 
 def test_a_safetensors_file_of_somebody_else_is_no_checkpoint(tmp_path: Path) -> None:
-    from safetensors.numpy import save_file
-
     save_file({"weight": np.ones(3)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="is no checkpoint of Everstep's"):
         load_checkpoint(tmp_path / "other.safetensors")
+
+
+FOREIGN = {
+    "parameters": np.zeros(184, "f4"),
+    "optimizer_state": np.zeros(183, "f4"),
+    "shift": np.zeros(3),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_whole_checkpoint_that_does_not_fit_its_configuration_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    foreign = FOREIGN[name]
+    if name == "shift":
+        altered = checkpoint()._replace(scaler=Scaler(foreign, np.ones(2)))
+    else:
+        altered = checkpoint()._replace(**{name: foreign})
+    path = save_checkpoint(tmp_path, altered)
+    asked = {
+        "parameters": "float32 [183]",
+        "optimizer_state": "float32 [0]",
+        "shift": "float64 [2]",
+    }
+    expected = (
+        f"checkpoint {path}: does not fit its own configuration: {name} is"
+        f" {foreign.dtype} [{foreign.size}], must be {asked[name]}"
+    )
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value) == expected
+
+
+def test_a_whole_checkpoint_of_another_dtype_is_refused(tmp_path: Path) -> None:
+    altered = checkpoint()._replace(parameters=np.zeros(183, "f8"))
+    with pytest.raises(CheckpointError, match=r"parameters is float64 \[183\], must be float32"):
+        load_checkpoint(save_checkpoint(tmp_path, altered))
+
+
+def write_as_before(path: Path, dtype: str) -> None:
+    """As Everstep wrote them before a checkpoint named its tensors' dtypes and shapes."""
+    tensors = {
+        "parameters": checkpoint().parameters,
+        "optimizer_state": checkpoint().optimizer_state,
+        "scale": checkpoint().scaler.scale,
+        "shift": checkpoint().scaler.shift,
+    }
+    header = header_of(save_checkpoint(path.parent, checkpoint()))
+    del header["tensors"]
+    text = json.dumps(header)
+    hasher = blake2b(text.encode(), digest_size=32)
+    for name in sorted(tensors):
+        hasher.update(tensors[name].tobytes())
+    tensors["parameters"] = tensors["parameters"].view(dtype)
+    save_file(tensors, path, {"everstep": text, "contents_digest": hasher.hexdigest()})
+
+
+def test_a_checkpoint_that_does_not_name_its_tensors_is_read_if_it_fits(tmp_path: Path) -> None:
+    path = tmp_path / "old.safetensors"
+    write_as_before(path, "f4")
+    assert load_checkpoint(path).parameters.tobytes() == checkpoint().parameters.tobytes()
+    write_as_before(path, "i4")
+    with pytest.raises(CheckpointError, match=r"parameters is int32 \[183\], must be float32"):
+        load_checkpoint(path)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
@@ -166,6 +283,33 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     with pytest.raises(CheckpointError, match="No space left on device; not written"):
         save_checkpoint(tmp_path, checkpoint()._replace(epoch=4))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+
+
+KILLED_IN_MID_WRITE = """
+import os, signal, sys
+from pathlib import Path
+from trainer.files import write_atomically
+
+def content():
+    yield b"half"
+    os.kill(os.getpid(), signal.SIGKILL)
+
+write_atomically(Path(sys.argv[1]), content())
+"""
+
+
+def test_what_a_kill_in_mid_write_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, checkpoint())
+    before = path.read_bytes()
+    done = subprocess.run([sys.executable, "-c", KILLED_IN_MID_WRITE, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = set(tmp_path.iterdir()) - {path}
+    assert (left.name[0], left.suffix) == (".", ".tmp")
+    assert checkpoints_in(tmp_path) == [path]
+    (tmp_path / "notes.tmp").write_text("somebody's")
+    remove_unfinished(tmp_path)
+    assert {each.name for each in tmp_path.iterdir()} == {path.name, "notes.tmp"}
+    assert path.read_bytes() == before
 
 
 def test_pruning_keeps_the_newest(tmp_path: Path) -> None:

@@ -191,6 +191,18 @@ def test_a_snapshot_before_the_first_epoch_is_the_first_state() -> None:
     assert values_of(only(server().handle(TakeSnapshot()), Snapshot)) == values_of(toy_job(2).state)
 
 
+def test_before_its_state_a_server_tells_where_it_is() -> None:
+    """So the driver can tell what a snapshot takes from what came before it."""
+    core = server()
+    assert kinds(core.handle(TakeSnapshot())) == [(DRIVER, "Snapshot")]  # nothing to tell yet
+    core.handle(RunEpoch(0, 2))
+    core.handle(dx(0, 0, 2))
+    told, _ = core.handle(TakeSnapshot())
+    assert told == (DRIVER, Progress(0, 1, 6, 1.0))
+    core.handle(dx(1, 0, 2))  # the epoch is over, and its end told
+    assert kinds(core.handle(TakeSnapshot())) == [(DRIVER, "Snapshot")]
+
+
 def test_who_hands_over_sends_its_state_and_leaves() -> None:
     core, other = server(), server()
     for one in (core, other):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.command import DEADLINE_S, LOCAL, LONG, Everstep, events_of, result_of, wait_for
-from tests.test_checkpoints import alter, truncate
+from tests.test_checkpoints import alter, mislabel, truncate
 from trainer import Config, Result, load_checkpoint, load_config, resume, train
 from trainer.errors import CheckpointError, ConfigError, DataError, RunDirectoryError
 from trainer.files import checkpoints_in
@@ -107,7 +107,7 @@ def test_the_driver_may_be_killed_again_and_again(everstep: Everstep, undisturbe
     assert [e["count"] for e in events_of(run) if e["event"] == "resumed"] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("damage", [truncate, alter])
+@pytest.mark.parametrize("damage", [truncate, alter, mislabel])
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
     damage: Callable[[Path], None], everstep: Everstep, undisturbed: Path
 ) -> None:
@@ -124,6 +124,18 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
     (resumed,) = [e for e in events_of(run) if e["event"] == "resumed"]
     assert resumed["file"] == paths[-2].name
     assert (run / "checkpoints" / f"{paths[-1].name}.damaged").exists()
+
+
+def test_what_a_kill_in_mid_write_left_is_gone_after_a_resume(
+    tmp_path: Path, undisturbed: Path
+) -> None:
+    run = cut_short(tmp_path / "run")
+    left = [run / ".config.yaml.1.tmp", run / "checkpoints" / ".step-00000001.safetensors.1.tmp"]
+    for path in left:
+        path.write_bytes(b"half")
+    resume(run)
+    assert not any(path.exists() for path in left)
+    check_equal(run, undisturbed)
 
 
 def test_when_all_checkpoints_are_damaged_nothing_is_changed(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 Tensors: `parameters`, `optimizer_state`, and the feature scaling `shift` and `scale`, so
 that a checkpoint predicts on raw inputs. Header: configuration, epoch, step, classes,
-columns, versions, digests. Nothing in it is ever unpickled.
+columns, versions, digests, and the tensors' names, dtypes and shapes. Nothing in it is ever
+unpickled.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from trainer.config import Config
 from trainer.datasets import ClassName, Scaler
 from trainer.errors import CheckpointError, ConfigError, RunDirectoryError
 from trainer.files import FOLDER, checkpoint_name, checkpoints_in, write_atomically
-from trainer.layout import Vector
+from trainer.layout import Vector, spans_of
 from trainer.storage.place import Place, place_of
 from trainer.storage.stored_path import local_copy
 
@@ -88,6 +89,7 @@ def save_checkpoint(folder: Place, checkpoint: Checkpoint) -> Place:
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
+        "tensors": _forms(tensors),  # said by the file too, but there no digest covers it
     }
     path = folder / checkpoint_name(checkpoint.step)
     try:
@@ -136,7 +138,12 @@ def _read(local: Path, path: Place) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if _contents_digest(text, tensors) != seal:
             raise CheckpointError(f"checkpoint {path}: damaged, its digest does not match")
-        return _checkpoint(json.loads(text), tensors)
+        header, forms = json.loads(text), _forms(tensors)
+        if header.get("tensors", forms) != forms:  # older ones do not say; they have to fit
+            raise CheckpointError(f"checkpoint {path}: damaged, its tensors are others")
+        checkpoint = _checkpoint(header, tensors)
+        _check_fit(checkpoint.config, forms, path)
+        return checkpoint
     except KeyError:
         raise CheckpointError(f"checkpoint {path}: is no checkpoint of Everstep's") from None
     except ConfigError as error:  # its seal is whole
@@ -180,6 +187,28 @@ def _tensors(checkpoint: Checkpoint) -> dict[str, NDArray[Any]]:
         "shift": checkpoint.scaler.shift,
         "scale": checkpoint.scaler.scale,
     }
+
+
+def _forms(tensors: dict[str, NDArray[Any]]) -> dict[str, str]:
+    """Dtype and shape of each."""
+    return {name: f"{array.dtype.name} {list(array.shape)}" for name, array in tensors.items()}
+
+
+def _check_fit(config: Config, forms: dict[str, str], path: Place) -> None:
+    """A whole checkpoint may still be none that this version could go on from."""
+    dtype, sizes = config.training.dtype, config.network.sizes
+    columns = f"float64 [{sizes[0]}]"
+    for name, form in {
+        "parameters": f"{dtype} [{spans_of(sizes)[-1].stop}]",
+        "optimizer_state": f"{dtype} [0]",  # no optimizer keeps any
+        "shift": columns,
+        "scale": columns,
+    }.items():
+        if forms[name] != form:
+            raise CheckpointError(
+                f"checkpoint {path}: does not fit its own configuration: {name} is {forms[name]},"
+                f" must be {form}"
+            )
 
 
 def _checkpoint(header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Checkpoint:

@@ -119,7 +119,7 @@ class Course:
 
     def _listen(self, cluster: Cluster) -> None:
         heard = cluster.receive(self.keeper.ask(cluster, time.monotonic()))
-        self.keeper.poll(time.monotonic())
+        self.keeper.poll()
         if heard is not None:
             self._hear(cluster, heard)
         self._chronicle.tell_trouble()
@@ -133,9 +133,10 @@ class Course:
             case Snapshot():
                 self.keeper.hold(message, at_s)
             case Progress():
+                self.keeper.server_told(at_s)
                 self._in_epoch(message, at_s)
             case Joined(name) if slot_of(name) == SERVER:
-                self.keeper.server_joined(at_s)
+                self.keeper.server_told(at_s)
             case NotFinite():
                 spans = spans_of(self._config.network.sizes)
                 raise diverged(message, spans, self._config.training)

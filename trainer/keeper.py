@@ -1,7 +1,8 @@
 """Holds the newest state, asks for the next one when it is due, and has them written.
 
 Without a run directory, states are asked for and held all the same: a server that dies
-comes back from the newest one. Read on in `cadence.py` and `checkpoint_writer.py`.
+comes back from the newest one. So they are while a file is being written: a slow disk makes
+files rarer, not states. Read on in `cadence.py` and `checkpoint_writer.py`.
 """
 
 import math
@@ -44,7 +45,9 @@ class Keeper:
         now_s: float,
     ) -> None:
         """`describe` makes a checkpoint of a state that is passed to `hold`."""
-        self._cadence = Cadence(config.time_share, config.every_s, now_s)
+        # Each by its own cost: what a state takes of the training, what a file takes beside it.
+        self._states = Cadence(config.time_share, config.every_s, now_s)
+        self._files = Cadence(config.time_share, config.every_s, now_s)
         self._directory, self._describe, self._tell = directory, describe, tell
         self._writer = CheckpointWriter(directory.save) if directory else None
         self._newest: Checkpoint | None = None
@@ -54,36 +57,45 @@ class Keeper:
 
     def start(self, now_s: float) -> None:
         """The first step begins."""
-        self._cadence.begin(now_s)
+        self._states.begin(now_s)
+        self._files.begin(now_s)
 
     def ask(self, cluster: Cluster, now_s: float) -> float:
         """Ask for a snapshot if one is due; how long to listen before this is called again."""
-        if self._cadence.is_due(now_s):
-            self._cadence.requested(now_s)
+        if self._states.is_due(now_s):
+            self._states.began(now_s)
             cluster.take_snapshot()
-        return min(_POLL_S, self._cadence.wait_s(now_s))
+        return min(_POLL_S, self._states.wait_s(now_s))
 
-    def server_joined(self, now_s: float) -> None:
-        """The snapshot that the dead one owed is asked of the new one."""
-        if self._cadence.is_awaited:
-            self._cadence.requested(now_s)
+    def server_told(self, now_s: float) -> None:
+        """It told something else, or is a new one, so its state had not begun to come before.
+
+        What a link carries stays in order, and a server tells where it is before it sends its
+        state: the time that it hung, or was busy with a step, is not what a snapshot costs.
+        """
+        if self._states.in_flight:
+            self._states.began(now_s)
 
     def hold(self, state: Snapshot, now_s: float) -> None:
-        """Take a state that was heard, and have it written if one is due."""
+        """Take a state that was heard, and have it written if a file is due."""
+        began_s = time.monotonic()
         if is_finite(state) and (self._newest is None or state.step > self._newest.step):
             self._newest = self._describe(state)
-        # An epoch's end is a snapshot too, but not the answer to a request.
-        cadence, is_answer = self._cadence, not isinstance(state, EpochDone)
-        if (is_answer and cadence.is_awaited) or (not is_answer and cadence.is_due(now_s)):
-            newest = self._newest_to_write()
-            cadence.received(now_s, newest is not None)
-            if newest and self._writer:
-                self._writer.submit(newest)
+        to_write = self._newest_to_write() if self._files.is_due(now_s) else None
+        if to_write and self._writer:
+            self._files.began(now_s)
+            self._writer.submit(to_write)
+        # An epoch's end is a snapshot too, but not the answer to a request. One that is written
+        # stands for the next one, so that a file is due again when a snapshot is.
+        states, is_answer = self._states, not isinstance(state, EpochDone)
+        stands_for_one = states.is_due(now_s) or (to_write is not None and not states.in_flight)
+        if is_answer or stands_for_one:
+            states.over(states.spent_s(now_s) + time.monotonic() - began_s, now_s)
 
-    def poll(self, now_s: float) -> None:
+    def poll(self) -> None:
         """Tell of what was written meanwhile."""
         for each in self._writer.finished() if self._writer else []:
-            self._cadence.written(now_s, each.seconds)
+            self._files.over(each.seconds)
             self._take(each)
 
     def finish(self, state: Snapshot) -> None:
@@ -121,7 +133,7 @@ class Keeper:
         """Wait for what is being written."""
         if self._writer is not None:
             self._writer.close()
-        self.poll(math.inf)
+        self.poll()
 
     def _newest_to_write(self) -> Checkpoint | None:
         newest = self._newest if self._directory else None

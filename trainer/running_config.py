@@ -166,7 +166,8 @@ class SupervisionConfig(Section):
 class CheckpointsConfig(Section):
     """When snapshots are taken and written, and how many files are kept."""
 
-    # The most of the training time that snapshots may take; 0: the final state only.
+    # The most of the training time that snapshots may take, and files beside it; 0: the final
+    # state only.
     time_share: Annotated[float, Field(ge=0, le=0.5)] = 0.02
     every_s: Seconds = 1.0  # the least time between two
     keep: PositiveInt = 3
