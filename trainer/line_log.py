@@ -20,6 +20,11 @@ class LineLog:
         self.path = path
         self._waiting: list[bytes] = []
 
+    @property
+    def waits(self) -> bool:
+        """There are lines that are not in the file."""
+        return bool(self._waiting)
+
     def append(self, line: dict[str, Any]) -> None:
         """Write a line, after those that wait.
 

@@ -73,7 +73,7 @@ class CheckpointFailed:
 
     reason: str
     step: int
-    again: bool  # no other was written since the last failure
+    again: bool  # its cause was told already, and lasts
 
 
 @dataclass(frozen=True, slots=True)

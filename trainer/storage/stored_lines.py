@@ -19,6 +19,11 @@ class StoredLines:
         self._waiting: list[bytes] = []  # only ever appended to by others than `flush`
         self._flushing = threading.Lock()
 
+    @property
+    def waits(self) -> bool:
+        """There are lines that are not in the store."""
+        return bool(self._waiting)
+
     def append(self, line: dict[str, Any]) -> None:
         """Keep a line for the next `flush`; returns at once."""
         self._waiting.append(encoded(line))
