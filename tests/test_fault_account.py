@@ -8,8 +8,7 @@ import pytest
 
 from tests.command import DEADLINE_S, LOCAL, LONG, Everstep, wait_for
 from trainer import Config, train
-from trainer.errors import RunWriteError
-from trainer.faults.log import FaultRecord, read_faults
+from trainer.faults.log import read_faults
 from trainer.faults.plan import Plan
 from trainer.reports import EpochReport, Faulted, Report
 
@@ -74,21 +73,6 @@ def test_a_training_that_ends_before_its_first_epoch_leaves_no_files_of_its_faul
         train(quick, tmp_path / "run", [watch], Plan(faults=(NEVER,)))
     assert caught.value.__notes__ == ["no epoch was finished; nothing is kept"]
     assert not (tmp_path / "run").exists()
-
-
-def test_faults_that_the_disk_does_not_take_are_told_all_the_same(
-    quick: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(log: object, record: FaultRecord) -> None:
-        raise RunWriteError("faults.jsonl: No space left on device")
-
-    monkeypatch.setattr("trainer.faults.log.FaultLog.record", full)
-    heard: list[Report] = []
-    config = quick.with_changes(training={"epochs": 200})
-    with pytest.raises(RunWriteError, match="No space left"):
-        train(config, tmp_path / "run", [heard.append], Plan(faults=(FIRED, NEVER)))
-    why = "no fault was fired any more: faults.jsonl: No space left on device"
-    assert fates(heard) == [("1", True, ""), ("2", False, why)]
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from trainer import Config, train
+from trainer.errors import RunWriteError
+from trainer.faults.log import read_faults
+from trainer.faults.plan import Plan
 from trainer.line_log import LineLog
-from trainer.reports import CheckpointFailed, EpochReport, Notice, Report
+from trainer.reports import CheckpointFailed, EpochReport, Event, Faulted, Notice, Report
 
 
 class Disk:
-    """Takes nothing while it is full; which files those are can be said."""
+    """Takes nothing while it is full."""
 
     def __init__(self) -> None:
         self.is_full = False
-        self.lines: tuple[str, ...] = ("metrics.jsonl", "events.jsonl", "faults.jsonl")
 
     def check(self) -> None:
         if self.is_full:
@@ -29,8 +31,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     made, append, sync = Disk(), LineLog._append, os.fsync
 
     def maybe_append(log: LineLog, content: bytes) -> None:
-        if log.path.name in made.lines:
-            made.check()
+        made.check()
         append(log, content)
 
     def maybe_sync(descriptor: int) -> None:
@@ -72,3 +73,80 @@ def test_one_full_disk_is_told_once_whichever_file_met_it_first(
     assert "No space left on device" in line
     assert (tmp_path / "run" / "result.json").exists()
     assert len(LineLog(tmp_path / "run" / "metrics.jsonl").lines()) == 40
+
+
+HIT = {"pause": "driver", "for_s": 0.01, "at_step": 60}
+HIT_LATER = {"pause": "driver", "for_s": 0.01, "at_step": 44 * 6}
+
+
+def fates(heard: list[Report]) -> list[tuple[bool, str]]:
+    (faulted,) = [report for report in heard if isinstance(report, Faulted)]
+    return [(record.fired, record.why) for record in faulted.records]
+
+
+def test_faults_go_on_while_the_disk_is_full_and_are_written_when_it_is_not(
+    quick: Config, tmp_path: Path, disk: Disk
+) -> None:
+    heard: list[Report] = []
+    watch = full_from_to(disk, 1, 200, heard)
+    run, config = tmp_path / "run", quick.with_changes(training={"epochs": 210})
+    train(config, run, [watch], Plan(faults=(HIT, HIT_LATER)))
+    (line,) = told_in(heard)
+    assert "No space left on device" in line
+    assert fates(heard) == [(True, ""), (True, "")]
+    assert [record.number for record in read_faults(run) if record.fired] == ["1", "2"]
+    assert (run / "result.json").exists()
+
+
+def test_a_disk_that_is_full_when_faults_begin_does_not_stop_them(
+    quick: Config, tmp_path: Path, disk: Disk
+) -> None:
+    heard: list[Report] = []
+
+    def watch(report: Report) -> None:
+        heard.append(report)
+        if isinstance(report, Event) and report.event == "joined":
+            disk.is_full = True
+        if isinstance(report, EpochReport) and report.epoch == 200:
+            disk.is_full = False
+
+    run = tmp_path / "run"
+    train(quick.with_changes(training={"epochs": 210}), run, [watch], Plan(faults=(HIT,)))
+    assert fates(heard) == [(True, "")]
+    assert [record.attempt for record in read_faults(run)] == [1]
+
+
+def test_a_driver_is_not_killed_before_that_is_on_the_disk(
+    quick: Config, tmp_path: Path, disk: Disk
+) -> None:
+    heard: list[Report] = []
+
+    def watch(report: Report) -> None:
+        heard.append(report)
+        if isinstance(report, EpochReport) and report.epoch == 1:
+            # A directory of that name: this file alone can not be written, now and at the end.
+            (run / "faults.jsonl").unlink(missing_ok=True)
+            (run / "faults.jsonl").mkdir()
+
+    run = tmp_path / "run"
+    config = quick.with_changes(training={"epochs": 100})
+    late = {"kill": "driver", "at_step": 44 * 50}
+    result = train(config, run, [watch], Plan(faults=(late, {**HIT, "at_step": 44 * 60})))
+    error = f"{run / 'faults.jsonl'}: Is a directory"
+    unwritten = f"it could not be written down before: {error}"
+    assert fates(heard) == [(False, unwritten), (True, "")]
+    told = told_in(heard)
+    assert f"{error}; kept in memory, training goes on" in told
+    assert told[-1] == f"{error}; its last lines are lost"
+    assert result.digest == train(config).digest
+    assert (run / "result.json").exists()
+
+
+def test_a_line_that_can_not_be_written_at_once_is_forgotten(tmp_path: Path, disk: Disk) -> None:
+    log = LineLog(tmp_path / "faults.jsonl")
+    disk.is_full = True
+    with pytest.raises(RunWriteError, match="No space left"):
+        log.append_or_forget({"line": 1})
+    disk.is_full = False
+    log.append_or_forget({"line": 2})
+    assert log.lines() == [{"line": 2}]

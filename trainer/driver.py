@@ -194,8 +194,8 @@ class _Training:
     def _with_faults(self, cluster: Cluster, step: int) -> Cluster:
         if self._faults is None or self._directory is None:
             return cluster
-        folder = self._directory.held
-        self._faulty = FaultyCluster(cluster, self._faults, folder, step, self._fault)
+        folder, troubles = self._directory.held, self._directory.troubles
+        self._faulty = FaultyCluster(cluster, self._faults, folder, step, self._fault, troubles)
         return self._faulty
 
     def _fault(self, at_s: float, record: FaultRecord) -> None:
@@ -208,6 +208,8 @@ class _Training:
         """Fired or not fired: of every planned fault, however the training ends."""
         if self._faults is not None:
             records = self._faulty.records if self._faulty else ()
+            if self._faulty and self._faulty.unwritten:
+                self._chronicle.tell(Notice(self._faulty.unwritten))
             self._chronicle.tell(Faulted(self._faults, with_the_rest(records, self._faults)))
 
     def _finish(self, last: Finished) -> Result:

@@ -60,6 +60,20 @@ class LineLog:
         except OSError as error:
             raise RunWriteError(f"{self.path}: {error.strerror}") from None
 
+    def append_or_forget(self, line: dict[str, Any]) -> None:
+        """Write a line; the disk has it when this returns.
+
+        Raises:
+            RunWriteError: it could not be written, and does not wait.
+        """
+        self.flush()
+        self._waiting.append(encoded(line))
+        try:
+            self.sync()
+        except RunWriteError:
+            self._waiting.clear()
+            raise
+
     def lines(self) -> list[dict[str, Any]]:
         """The whole lines of the file; what a crash or a full disk cut off is left out."""
         try:

@@ -47,6 +47,7 @@ class FaultSchedule:
         self._holds: list[Hold] = []
         self._stopped: dict[str, Planned] = {}
         self._gone: set[str] = set()
+        self._reasons: dict[str, str] = {}  # why one waits again, by its number
 
     def due(self, now_s: float, step: int, living: Mapping[str, Living]) -> list[Signal]:
         """The signals to send now, in this order.
@@ -84,8 +85,9 @@ class FaultSchedule:
         self._stopped.pop(name, None)
         self._holds = [hold for hold in self._holds if hold.name != name]
 
-    def wait_again(self, planned: Planned) -> None:
-        """None of its signals found a process."""
+    def wait_again(self, planned: Planned, why: str = "") -> None:
+        """None of its signals was sent: there was no such process, or `why`."""
+        self._reasons[planned.number] = why
         if planned.listed:
             self._waiting.append(planned)
 
@@ -101,7 +103,10 @@ class FaultSchedule:
             step, now_s: where it ended.
             seen: the names of all actors that ever lived.
         """
-        return [(planned, _why(planned, step, now_s, seen)) for planned in self._waiting]
+        return [
+            (planned, self._reasons.get(planned.number) or _why(planned, step, now_s, seen))
+            for planned in self._waiting
+        ]
 
     def _take_due(self, now_s: float, step: int) -> Iterator[Planned]:
         due = [

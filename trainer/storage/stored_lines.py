@@ -45,6 +45,20 @@ class StoredLines:
 
     sync = flush  # a store that has it, keeps it
 
+    def append_or_forget(self, line: dict[str, Any]) -> None:
+        """Write a line; the store has it when this returns.
+
+        Raises:
+            RunWriteError: it could not be written, and does not wait.
+        """
+        self.flush()
+        self.append(line)
+        try:
+            self.flush()
+        except RunWriteError:
+            self._waiting.pop()
+            raise
+
     def lines(self) -> list[dict[str, Any]]:
         """All of them.
 
