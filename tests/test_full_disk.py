@@ -7,12 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from trainer import Config, train
+from trainer import Config, load_checkpoint, resume, train
 from trainer.errors import RunWriteError
 from trainer.faults.log import read_faults
 from trainer.faults.plan import Plan
+from trainer.files import checkpoints_in
 from trainer.line_log import LineLog
-from trainer.reports import CheckpointFailed, EpochReport, Event, Faulted, Notice, Report
+from trainer.reports import (
+    CheckpointFailed,
+    CheckpointWritten,
+    EpochReport,
+    Event,
+    Faulted,
+    Notice,
+    Report,
+)
+from trainer.run_directory import RunDirectory
+from trainer.status import read_status
 
 
 class Disk:
@@ -150,3 +161,54 @@ def test_a_line_that_can_not_be_written_at_once_is_forgotten(tmp_path: Path, dis
     disk.is_full = False
     log.append_or_forget({"line": 2})
     assert log.lines() == [{"line": 2}]
+
+
+class CutError(Exception):
+    """The training ends here."""
+
+
+def cut_on_a_full_disk(config: Config, run: Path, disk: Disk) -> None:
+    """A training that has a checkpoint, and ends in order while nothing can be written."""
+
+    def watch(report: Report) -> None:
+        if isinstance(report, CheckpointWritten):
+            disk.is_full = True
+        if isinstance(report, EpochReport) and disk.is_full:
+            raise CutError
+
+    config = config.with_changes(
+        training={"epochs": 10_000}, checkpoints={"time_share": 0.5, "every_s": 0.001}
+    )
+    with pytest.raises(CutError):
+        train(config, run, [watch])
+    disk.is_full = False
+
+
+def test_an_end_that_could_not_be_written_is_no_death(
+    quick: Config, tmp_path: Path, disk: Disk
+) -> None:
+    run = tmp_path / "run"
+    cut_on_a_full_disk(quick, run, disk)
+    assert LineLog(run / "events.jsonl").lines()[-1]["event"] != "ended"
+    status = read_status(run)
+    assert (status.state, status.reason) == (
+        "failed",
+        "it ended in order, but events.jsonl could not be written, and lacks why",
+    )
+    epochs = load_checkpoint(checkpoints_in(run / "checkpoints")[-1]).epoch + 1
+    summary = resume(run, [f"training.epochs={epochs}"]).summary
+    assert (summary.deaths, summary.resumes) == (0, 1)
+    assert not [e for e in LineLog(run / "events.jsonl").lines() if e["event"] == "died"]
+    assert not (run / "run.lock").exists()
+
+
+def test_an_end_that_can_be_written_at_last_is_and_leaves_no_lock(
+    tmp_path: Path, disk: Disk
+) -> None:
+    directory = RunDirectory.create(tmp_path / "run", Config())
+    disk.is_full = True
+    directory(Event(1.0, 7, "ended", "driver", {"reason": "done"}))
+    disk.is_full = False
+    directory.release()
+    assert [line["event"] for line in directory.events.lines()] == ["ended"]
+    assert not (tmp_path / "run" / "run.lock").exists()

@@ -211,9 +211,9 @@ class RunDirectory:
     def release(self) -> None:
         """Let others use the directory; a store that does not answer is not waited for."""
         if self._courier is not None:
-            self._courier.close(self._lock.release)
+            self._courier.close(self._release_lock)
         else:
-            self._lock.release()
+            self._release_lock()
 
     def discard(self) -> None:
         """Nothing was trained: leave no trace of this run.
@@ -231,6 +231,11 @@ class RunDirectory:
         finally:
             self._lock.release()
         remove_empty([self.path / FOLDER, *self._created])
+
+    def _release_lock(self) -> None:
+        with suppress(RunWriteError):
+            self.events.flush()
+        self._lock.release(is_told=not self.events.waits)
 
     def _deliver(self) -> None:
         """A store has every line before a state that comes after it, and only from the holder."""
