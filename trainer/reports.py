@@ -95,7 +95,7 @@ class Faulted:
     """A training under a plan of faults has ended, in whatever way: what became of each."""
 
     plan: Plan
-    records: tuple[FaultRecord, ...]  # of every listed fault, and of the random ones that fired
+    records: tuple[FaultRecord, ...]  # of every listed fault, and of the random ones that came due
 
 
 Report: TypeAlias = (

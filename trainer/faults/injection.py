@@ -10,7 +10,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from signal import SIGKILL
@@ -115,8 +115,11 @@ class FaultInjector:
         """What never fired, and why: known here, whether or not the disk takes it."""
         unfired = self._schedule.unfired(self._step, self._now_s(), self._seen)
         broken = f"no fault was fired any more: {self._error}" if self._error else ""
+        self._unfired([(planned, broken or why) for planned, why in unfired])
+
+    def _unfired(self, faults: Sequence[tuple[Planned, str]]) -> None:
         at_s = time.monotonic()
-        records = [self._fate(planned, at_s, [], broken or why) for planned, why in unfired]
+        records = [self._fate(planned, at_s, [], why) for planned, why in faults]
         self._records |= {record.number: record for record in records}
         for record in records:
             self._log.record(record)
@@ -134,6 +137,7 @@ class FaultInjector:
         while True:
             now_s = self._now_s()
             self._send(self._schedule.due(now_s, self._step, self._living))
+            self._unfired(self._schedule.take_dropped())
             next_s = self._schedule.next_s(now_s)
             wait_s = None if math.isinf(next_s) else max(0.0, next_s - self._now_s())
             try:

@@ -48,11 +48,13 @@ class FaultSchedule:
         self._stopped: dict[str, Planned] = {}
         self._gone: set[str] = set()
         self._reasons: dict[str, str] = {}  # why one waits again, by its number
+        self._dropped: list[tuple[Planned, str]] = []
 
     def due(self, now_s: float, step: int, living: Mapping[str, Living]) -> list[Signal]:
         """The signals to send now, in this order.
 
-        A listed fault without a living target waits for one; a random one is dropped.
+        A listed fault without a living target waits for one; a random one is dropped, which
+        `take_dropped` tells.
 
         Args:
             now_s: seconds since training began; never less than in the call before.
@@ -63,8 +65,8 @@ class FaultSchedule:
         signals = []
         for planned in self._take_due(now_s, step):
             names = targets(planned, present)
-            if not names and planned.listed:
-                self._waiting.append(planned)
+            if not names:
+                self.wait_again(planned)
             for name in names:
                 signals.append(self._strike(planned, name, now_s))
                 if planned.kind == "kill":
@@ -87,9 +89,16 @@ class FaultSchedule:
 
     def wait_again(self, planned: Planned, why: str = "") -> None:
         """None of its signals was sent: there was no such process, or `why`."""
-        self._reasons[planned.number] = why
         if planned.listed:
+            self._reasons[planned.number] = why
             self._waiting.append(planned)
+        else:
+            self._dropped.append((planned, why or f"no {planned.target} lived then"))
+
+    def take_dropped(self) -> list[tuple[Planned, str]]:
+        """The random faults that did not fire at their time, and why; each is told once."""
+        dropped, self._dropped = self._dropped, []
+        return dropped
 
     def release(self) -> list[Signal]:
         """Let everything go on that stands; nothing is due afterwards."""
