@@ -1,4 +1,7 @@
-"""Whoever knocks at an actor's port without being one of the run's actors."""
+"""Whoever knocks at an actor's doors without being one of the run's actors.
+
+A door is its port, or the local socket beside it: whoever is on the host may try that one too.
+"""
 
 import selectors
 import socket
@@ -6,15 +9,18 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
-from actors.addresses import Address
+from actors.addresses import Address, local_name
 from actors.endpoint import Endpoint
 from actors.errors import LinkError
 from actors.handshake import Handshake, new_key
 from actors.messages import Dx, Hello
 from actors.wire import MAGIC, VERSION, encode
+from tests.linked import KEY
 from tests.toys import hello
 
+Door = Address | bytes  # bytes: a local socket's abstract name
 DEADLINE_S = 30.0
 
 HELLO_TAG, DX_TAG = 1, 5
@@ -34,10 +40,36 @@ GARBAGE = {
 }
 
 
-def say(address: Address, words: bytes) -> bytes:
+def port(server: Endpoint) -> Door:
+    """Whoever reaches the host finds it."""
+    return server.address
+
+
+def local_socket(server: Endpoint) -> Door:
+    """Whoever is on the host finds it: all can see its name."""
+    name = local_name(KEY, server.address)
+    assert b"@" + name[1:] in Path("/proc/net/unix").read_bytes().split()
+    return name
+
+
+def reach(door: Door) -> socket.socket:
+    """A connection, of which nothing is known yet on either side."""
+    if not isinstance(door, bytes):
+        return socket.create_connection(door, timeout=DEADLINE_S)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(DEADLINE_S)
+    try:
+        connection.connect(door)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def say(door: Door, words: bytes) -> bytes:
     """Say it; all that is heard until the other side hangs up."""
     heard = b""
-    with socket.create_connection(address, timeout=DEADLINE_S) as connection:
+    with reach(door) as connection:
         with suppress(ConnectionError):
             connection.sendall(words)
         with suppress(ConnectionError):
@@ -46,13 +78,13 @@ def say(address: Address, words: bytes) -> bytes:
     return heard
 
 
-def proven(address: Address, key: bytes) -> socket.socket:
+def proven(door: Door, key: bytes) -> socket.socket:
     """A connection on which `key` is proven.
 
     Raises:
         ConnectionError, LinkError: the other side does not take it, and is not who it should be.
     """
-    connection = socket.create_connection(address, timeout=DEADLINE_S)
+    connection = reach(door)
     try:
         handshake = Handshake(key, "connector", connection.sendall)
         while not handshake.done:
@@ -65,18 +97,18 @@ def proven(address: Address, key: bytes) -> socket.socket:
     return connection
 
 
-def say_proven(address: Address, key: bytes, words: bytes) -> None:
+def say_proven(door: Door, key: bytes, words: bytes) -> None:
     """Prove the key, say it, and wait until the other side hangs up."""
-    with proven(address, key) as connection, suppress(ConnectionError):
+    with proven(door, key) as connection, suppress(ConnectionError):
         connection.sendall(words)
         while connection.recv(1 << 16):
             pass
 
 
-def prove_wrongly(address: Address) -> None:
+def prove_wrongly(door: Door) -> None:
     """With another run's key."""
     with suppress(ConnectionError, LinkError):
-        proven(address, new_key()).close()
+        proven(door, new_key()).close()
 
 
 ABSURD = {

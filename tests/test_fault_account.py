@@ -1,5 +1,6 @@
 """Each planned fault is told as fired or not fired, however the training ends."""
 
+import json
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.command import DEADLINE_S, LOCAL, LONG, Everstep, wait_for
-from trainer import Config, train
-from trainer.errors import RunWriteError
-from trainer.faults.log import FaultRecord, read_faults
+from trainer import Config, load_checkpoint, resume, train
+from trainer.faults.log import read_faults
 from trainer.faults.plan import Plan
+from trainer.files import checkpoints_in
 from trainer.reports import EpochReport, Faulted, Report
 
 FIRED = {"pause": "driver", "for_s": 0.01, "at_step": 60}
@@ -76,21 +77,6 @@ def test_a_training_that_ends_before_its_first_epoch_leaves_no_files_of_its_faul
     assert not (tmp_path / "run").exists()
 
 
-def test_faults_that_the_disk_does_not_take_are_told_all_the_same(
-    quick: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(log: object, record: FaultRecord) -> None:
-        raise RunWriteError("faults.jsonl: No space left on device")
-
-    monkeypatch.setattr("trainer.faults.log.FaultLog.record", full)
-    heard: list[Report] = []
-    config = quick.with_changes(training={"epochs": 200})
-    with pytest.raises(RunWriteError, match="No space left"):
-        train(config, tmp_path / "run", [heard.append], Plan(faults=(FIRED, NEVER)))
-    why = "no fault was fired any more: faults.jsonl: No space left on device"
-    assert fates(heard) == [("1", True, ""), ("2", False, why)]
-
-
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_training_that_is_stopped_prints_what_became_of_each_fault(
     stop: signal.Signals, everstep: Everstep
@@ -135,3 +121,48 @@ def test_a_training_whose_supervision_gives_up_prints_what_became_of_each_fault(
     (failed,) = [line for line in lines if line.startswith("everstep: training stopped after step")]
     assert lines[-1] == "everstep: go on with: everstep resume run"
     assert lines.index(fired) < lines.index(unfired) < lines.index(failed)
+
+
+def test_a_random_fault_that_finds_nobody_is_written_down_and_told_in_one_line(
+    everstep: Everstep,
+) -> None:
+    (everstep.directory / "plan.yaml").write_text(
+        "random: {per_minute: 6000, seed: 1, targets: [worker-7, server], kinds: [pause],"
+        " for_s: 0.001}"
+    )
+    done = everstep.run(
+        *("train", "--out", "run", "--faults", "plan.yaml"),
+        *("--set", "training.epochs=8", "--set", "cluster.workers=1"),
+    )
+    assert done.returncode == 0, done.stderr
+    run = everstep.directory / "run"
+    records = read_faults(run)
+    assert [r.number for r in records] == [f"random-{i + 1}" for i in range(len(records))]
+    unfired = [record for record in records if not record.fired]
+    assert {record.why for record in unfired} == {"no worker-7 lived then"}
+    assert {record.label for record in unfired} == {"pause worker-7 for 0.001 s"}
+    result = json.loads((run / "result.json").read_text())
+    assert [(f["number"], f["fired"], f["why"]) for f in result["faults"]] == [
+        (record.number, record.fired, record.why) for record in records
+    ]
+    lines = [line for line in done.stderr.splitlines() if "random" in line]
+    assert lines == [
+        f"random faults fired: {len(records) - len(unfired)} pause",
+        f"warning: {len(unfired)} of {len(records)} random faults did not fire:"
+        f" no worker-7 lived then ({len(unfired)})",
+    ]
+
+
+def test_a_run_that_was_resumed_has_the_faults_of_all_its_processes(
+    quick: Config, tmp_path: Path
+) -> None:
+    def watch(report: Report) -> None:
+        if isinstance(report, EpochReport) and any(f.fired for f in read_faults(tmp_path / "run")):
+            raise CutError
+
+    plan = Plan(faults=(FIRED,))
+    with pytest.raises(CutError):
+        train(quick.with_changes(training={"epochs": 100000}), tmp_path / "run", [watch], plan)
+    epochs = load_checkpoint(checkpoints_in(tmp_path / "run" / "checkpoints")[-1]).epoch + 1
+    summary = resume(tmp_path / "run", [f"training.epochs={epochs}"]).summary
+    assert [(f["number"], f["fired"], f["attempt"]) for f in summary.faults] == [("1", True, 1)]

@@ -186,3 +186,17 @@ def test_nobody_dead_is_hit_and_nobody_stands_in_the_end(
             assert name in standing
             standing.discard(name)
     assert not standing
+
+
+def test_a_random_fault_that_finds_nobody_is_told_once_with_the_reason() -> None:
+    random = {"per_minute": 600, "seed": 3, "targets": ["worker-7"]}
+    made = schedule(random=random)
+    due_s = made.next_s(0.0)
+    assert made.take_dropped() == []
+    assert made.due(due_s, 5, ALL) == []
+    ((planned, why),) = made.take_dropped()
+    assert (planned.number, why) == ("random-1", "no worker-7 lived then")
+    assert made.take_dropped() == []
+    made.wait_again(planned, "its record was in the way")
+    assert made.take_dropped() == [(planned, "its record was in the way")]
+    assert made.unfired(9, due_s, ALL) == []  # it is told already

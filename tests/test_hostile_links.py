@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -18,7 +19,7 @@ import psutil
 import pytest
 import ray
 
-from actors.addresses import Address
+from actors.addresses import Address, local_name
 from actors.endpoint import Endpoint
 from actors.handshake import new_key
 from actors.messages import Assign, Dx, EpochDone, Hello, Refused, RunEpoch, Stop
@@ -31,9 +32,13 @@ from tests.strangers import (
     ABSURD,
     DX_TAG,
     GARBAGE,
+    Door,
     header,
+    local_socket,
+    port,
     prove_wrongly,
     proven,
+    reach,
     recorded,
     say,
     say_proven,
@@ -41,6 +46,14 @@ from tests.strangers import (
 from tests.toys import Failing, hello, toy_job, undisturbed
 
 DX = Dx(0, 0, 1, 3, 1.0, np.ones(33, "f4"))
+
+Find = Callable[[Endpoint], Door]
+through_each_door = pytest.mark.parametrize(
+    ("endpoint", "door"),
+    [(True, port), (True, local_socket), (False, port)],
+    indirect=["endpoint"],
+    ids=["the port", "the local socket", "the port alone"],
+)
 
 
 @contextmanager
@@ -81,6 +94,7 @@ NO_PROTOCOL = "link: the peer does not speak Everstep's protocol; refused"
 NO_KEY = "link: the peer does not hold this run's key; refused"
 
 
+@through_each_door
 @pytest.mark.parametrize(
     ("who", "reason"),
     [
@@ -92,11 +106,11 @@ NO_KEY = "link: the peer does not hold this run's key; refused"
     ],
 )
 def test_a_stranger_is_refused_counted_and_told_nothing(
-    who: str, reason: str, endpoint: Callable[..., Endpoint], clock: Clock
+    who: str, reason: str, endpoint: Callable[..., Endpoint], door: Find, clock: Clock
 ) -> None:
     server, worker = linked(endpoint)
     heard: list[bytes] = []
-    until_over(server, lambda: heard.append(say(server.address, GARBAGE[who])))
+    until_over(server, lambda: heard.append(say(door(server), GARBAGE[who])))
     assert b"EVST" not in heard[0]  # no frame for a stranger
     assert counted(server, clock) == Refused(1, reason)
     goes_on(server, worker)
@@ -116,36 +130,40 @@ def test_another_run_s_key_is_refused_on_both_sides_and_counted(
     assert server.names() == []
 
 
+@through_each_door
 def test_a_worker_s_recorded_conversation_played_again_is_refused_and_counted(
-    endpoint: Callable[..., Endpoint], clock: Clock
+    endpoint: Callable[..., Endpoint], door: Find, clock: Clock
 ) -> None:
     conversation = recorded(endpoint, DX)
     assert DX.gradient.tobytes() in conversation
     server, worker = linked(endpoint)
-    until_over(server, say, server.address, conversation)
+    until_over(server, say, door(server), conversation)
     assert counted(server, clock) == Refused(1, NO_KEY)  # each challenge is fresh
     goes_on(server, worker)
 
 
+@through_each_door
 def test_a_recording_can_not_take_the_place_of_a_worker_that_is_linked(
     endpoint: Callable[..., Endpoint],
+    door: Find,
 ) -> None:
     conversation = recorded(endpoint, DX)  # it says Hello as worker-0, too
     server, worker = linked(endpoint)
-    until_over(server, say, server.address, conversation)
+    until_over(server, say, door(server), conversation)
     server.send("worker-0", Stop())
     (_, at_worker) = exchange(server, worker, until=lambda inboxes: bool(inboxes[1]))
     assert at_worker == [Stop()]
 
 
+@through_each_door
 @pytest.mark.parametrize("what", ABSURD)
 def test_an_absurd_length_of_who_holds_the_key_is_refused_before_it_costs_memory(
-    what: str, endpoint: Callable[..., Endpoint], clock: Clock
+    what: str, endpoint: Callable[..., Endpoint], door: Find, clock: Clock
 ) -> None:
     server, worker = linked(endpoint)
     tracemalloc.start()
     try:
-        until_over(server, say_proven, server.address, KEY, ABSURD[what])
+        until_over(server, say_proven, door(server), KEY, ABSURD[what])
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -157,27 +175,30 @@ def test_an_absurd_length_of_who_holds_the_key_is_refused_before_it_costs_memory
     goes_on(server, worker)
 
 
+@through_each_door
 def test_an_absurd_length_after_the_hello_ends_that_link_and_no_other(
     endpoint: Callable[..., Endpoint],
+    door: Find,
 ) -> None:
     server, worker = linked(endpoint)
     words = b"".join(encode(hello("worker-1"))) + header(DX_TAG, 61, BOUND + 1)
-    with attacked(say_proven, server.address, KEY, words):
+    with attacked(say_proven, door(server), KEY, words):
         (at_server,) = exchange(server, until=lambda inboxes: len(inboxes[0]) == 2)
     reason = f"wire: arrays of {BOUND + 1} bytes, allowed {BOUND}"
     assert at_server == [hello("worker-1"), Down("worker-1", reason)]
     goes_on(server, worker)
 
 
+@through_each_door
 @pytest.mark.parametrize("end", [10, 30, -1])
 def test_a_first_frame_that_stops_halfway_is_closed_after_a_while_and_counted(
-    end: int, endpoint: Callable[..., Endpoint], clock: Clock
+    end: int, endpoint: Callable[..., Endpoint], door: Find, clock: Clock
 ) -> None:
     server, worker = linked(endpoint)
     frame = b"".join(encode(hello("worker-1")))
 
     def stop_halfway() -> None:
-        opened.append(proven(server.address, KEY))
+        opened.append(proven(door(server), KEY))
         opened[0].sendall(frame[:end])
 
     opened: list[socket.socket] = []
@@ -194,14 +215,16 @@ def test_a_first_frame_that_stops_halfway_is_closed_after_a_while_and_counted(
     goes_on(server, worker)
 
 
+@through_each_door
 def test_a_later_frame_that_stops_halfway_holds_up_nobody_else(
     endpoint: Callable[..., Endpoint],
+    door: Find,
 ) -> None:
     server, worker = linked(endpoint)
     frames = b"".join([*encode(hello("worker-1")), *encode(DX)])
 
     def stop_halfway() -> None:
-        opened.append(proven(server.address, KEY))
+        opened.append(proven(door(server), KEY))
         opened[0].sendall(frames[:-1])
 
     opened: list[socket.socket] = []
@@ -216,16 +239,18 @@ def test_a_later_frame_that_stops_halfway_holds_up_nobody_else(
     assert at_server == [Down("worker-1", "connection closed without a word")]
 
 
+@through_each_door
 def test_of_a_thousand_connections_that_say_nothing_a_few_are_kept_and_not_for_long(
-    endpoint: Callable[..., Endpoint], clock: Clock
+    endpoint: Callable[..., Endpoint], door: Find, clock: Clock
 ) -> None:
     server, worker = linked(endpoint)
     gc.collect()
     files = psutil.Process().num_fds()
     refused = 0
+    found = door(server)
     with ExitStack() as opened:
         for _ in range(1000):
-            opened.enter_context(socket.create_connection(server.address))
+            opened.enter_context(reach(found))
             server.receive(0.01)
         assert len(server._strangers) == 64
         assert psutil.Process().num_fds() == files + 1000 + 64
@@ -240,14 +265,17 @@ def test_of_a_thousand_connections_that_say_nothing_a_few_are_kept_and_not_for_l
     goes_on(server, worker)
 
 
+@through_each_door
 def test_the_oldest_silent_connection_goes_first_so_that_an_actor_finds_room(
     endpoint: Callable[..., Endpoint],
+    door: Find,
 ) -> None:
     server = endpoint()
     late = endpoint()
+    found = door(server)
     with ExitStack() as opened:
         for _ in range(200):
-            opened.enter_context(socket.create_connection(server.address))
+            opened.enter_context(reach(found))
             server.receive(0.01)
         late.connect("server", server.address, hello("worker-1"))
         (at_server, _) = exchange(server, late, until=lambda inboxes: bool(inboxes[0]))
@@ -266,16 +294,41 @@ def test_a_proven_peer_whose_first_word_is_no_hello_is_refused_and_counted(
     assert counted(server, clock) == Refused(1, reason)
 
 
-def test_a_flood_from_a_stranger_is_not_kept(endpoint: Callable[..., Endpoint]) -> None:
+@through_each_door
+def test_a_flood_from_a_stranger_is_not_kept(endpoint: Callable[..., Endpoint], door: Find) -> None:
     server, worker = linked(endpoint)
     flood = GARBAGE["a flood"]  # 16 MiB
     tracemalloc.start()
     try:
-        until_over(server, say, server.address, flood)
+        until_over(server, say, door(server), flood)
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak_bytes < 1 << 20
+    goes_on(server, worker)
+
+
+@pytest.mark.parametrize("endpoint", [True], indirect=True, ids=["the local socket"])
+def test_open_files_that_a_stranger_sends_along_are_not_kept(
+    endpoint: Callable[..., Endpoint], clock: Clock
+) -> None:
+    server, worker = linked(endpoint)
+    door = local_socket(server)
+
+    def lend() -> None:
+        with reach(door) as connection, Path("/dev/null").open() as file:
+            files = array("i", [file.fileno()] * 60)
+            with suppress(ConnectionError):
+                connection.sendmsg(
+                    [GARBAGE["zeros"]], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)]
+                )
+                connection.recv(1 << 16)
+
+    gc.collect()
+    files = psutil.Process().num_fds()
+    until_over(server, lend)
+    assert psutil.Process().num_fds() == files
+    assert counted(server, clock) == Refused(1, NO_PROTOCOL)
     goes_on(server, worker)
 
 
@@ -293,7 +346,7 @@ def heard_until(cluster: RayCluster, kind: type[Message]) -> list[DriverMessage]
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_training_under_attack_goes_on_to_the_same_bytes() -> None:
-    """Everything above, on the server's and on the driver's port, while steps are done."""
+    """Everything above, through the server's and the driver's doors, while steps are done."""
     job = toy_job(4)
     steps_per_epoch, epoch = 100, 0
     cluster = RayCluster(job, Crew(2, 2, link_timeout_s=2.0))
@@ -301,17 +354,18 @@ def test_a_training_under_attack_goes_on_to_the_same_bytes() -> None:
 
     def attack(address: Address) -> None:
         key = cluster._links.key
-        for words in (*GARBAGE.values(), *conversation):
-            say(address, words)
-        prove_wrongly(address)
-        for words in ABSURD.values():
-            say_proven(address, key, words)
-        halfway = opened.enter_context(proven(address, key))
-        halfway.sendall(b"".join(encode(hello("worker-1")))[:-1])
+        for door in (address, local_name(key, address)):
+            for words in (*GARBAGE.values(), *conversation):
+                say(door, words)
+            prove_wrongly(door)
+            for words in ABSURD.values():
+                say_proven(door, key, words)
+            halfway = opened.enter_context(proven(door, key))
+            halfway.sendall(b"".join(encode(hello("worker-1")))[:-1])
         for _ in range(1000):
             opened.enter_context(socket.create_connection(address, timeout=30.0))
 
-    connections = 2 * (len(GARBAGE) + 1 + 1 + len(ABSURD) + 1 + 1000)
+    connections = 2 * (2 * (len(GARBAGE) + 1 + 1 + len(ABSURD) + 1) + 1000)
     messages: list[DriverMessage] = []
     with ExitStack() as opened, cluster:
         messages += heard_until(cluster, Ready)

@@ -9,7 +9,7 @@ import pytest
 from actors.errors import ClusterError
 from tests.test_simulation import HARM, forget_the_shards_of_the_dead
 from trainer.config import Config
-from trainer.simulate_command import _simulation, run_simulation
+from trainer.simulate_command import Tally, _failed, _simulation, run_simulation
 
 SMALL = ["network.sizes=[64, 10]", "training.shards=4", "data.test_fraction=0.9"]
 CONFIG = Config(
@@ -78,6 +78,21 @@ def test_a_seed_that_fails_is_named_with_the_command_that_shows_it_message_by_me
     assert all(line.startswith("*** ") or " <- " in line for line in shown)
     # The failure's own last messages are the last ones that are shown.
     assert shown[-5:] == [line.strip("\n")[2:] for line in str(replayed.value).splitlines()[-5:]]
+
+
+def test_every_seed_that_fails_is_named_and_the_first_five_with_their_commands() -> None:
+    failures = {seed: f"simulation: seed {seed}: why" for seed in range(1000, 1100)}
+    tally = Tally(2000, Counter(), failures, 1.0)
+    head, *lines = str(_failed(tally, None, SMALL, 3)).splitlines()
+    assert head == "100 of 2,000 schedules failed"
+    assert sum(line.startswith("  see it again: ") for line in lines) == 5
+    first = next(i for i, line in enumerate(lines) if line.startswith("failing seeds: "))
+    assert first == 10  # after the commands
+    named = " ".join(lines[first:]).removeprefix("failing seeds: ")
+    assert [int(seed) for seed in named.split(", ")] == list(failures)
+    assert all(len(f"everstep: {line}") <= 80 for line in lines[first:])
+    few = str(_failed(Tally(9, Counter(), {7: "simulation: seed 7: why"}, 1.0), None, [], 3))
+    assert few.splitlines()[-1] == "failing seeds: 7"
 
 
 def test_a_schedule_that_is_replayed_ends_with_its_outcome(

@@ -19,7 +19,7 @@ from trainer.datasets import data_digest, load_dataset
 from trainer.early_end import tell_what_is_kept
 from trainer.errors import LockLostError
 from trainer.faults.faulty_cluster import FaultyCluster
-from trainer.faults.log import FaultRecord, with_the_rest
+from trainer.faults.log import FaultRecord, read_faults, with_the_rest
 from trainer.faults.plan import Plan
 from trainer.faults.planned import check_plan
 from trainer.job import build_cluster, build_job, build_network
@@ -154,6 +154,9 @@ class _Training:
         )
         self._timekeeper = Timekeeper(config, self._chronicle, directory, profile)
         self._faulty: FaultyCluster | None = None
+        self._fates: Sequence[FaultRecord] = ()  # what became of each fault
+        if directory is not None and beginning.resumes:
+            self._fates = read_faults(directory.path)
         if beginning.path is not None:
             self._course.keeper.kept = Kept(step, beginning.path)
 
@@ -194,8 +197,8 @@ class _Training:
     def _with_faults(self, cluster: Cluster, step: int) -> Cluster:
         if self._faults is None or self._directory is None:
             return cluster
-        folder = self._directory.held
-        self._faulty = FaultyCluster(cluster, self._faults, folder, step, self._fault)
+        folder, troubles = self._directory.held, self._directory.troubles
+        self._faulty = FaultyCluster(cluster, self._faults, folder, step, self._fault, troubles)
         return self._faulty
 
     def _fault(self, at_s: float, record: FaultRecord) -> None:
@@ -208,13 +211,16 @@ class _Training:
         """Fired or not fired: of every planned fault, however the training ends."""
         if self._faults is not None:
             records = self._faulty.records if self._faulty else ()
-            self._chronicle.tell(Faulted(self._faults, with_the_rest(records, self._faults)))
+            if self._faulty and self._faulty.unwritten:
+                self._chronicle.tell(Notice(self._faulty.unwritten))
+            fates = self._fates = with_the_rest(records, self._faults)
+            self._chronicle.tell(Faulted(self._faults, fates))
 
     def _finish(self, last: Finished) -> Result:
         """All epochs are done: write down and return what came out."""
         self._chronicle.end("done")
         course = self._course
-        summary = summed_up(self._beginning, course, self._chronicle, last)
+        summary = summed_up(self._beginning, course, self._chronicle, last, self._fates)
         self._timekeeper.note(summary, course.evaluation_s)
         if self._directory is not None:
             self._directory.finish(asdict(summary))

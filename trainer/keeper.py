@@ -18,6 +18,7 @@ from trainer.cadence import Cadence
 from trainer.checkpoint_writer import CheckpointWriter, Written, written
 from trainer.checkpoints import Checkpoint
 from trainer.errors import LockLostError
+from trainer.files import FOLDER
 from trainer.reports import CheckpointFailed, CheckpointWritten, Report
 from trainer.run_directory import RunDirectory
 from trainer.running_config import CheckpointsConfig
@@ -142,14 +143,16 @@ class Keeper:
         return newest
 
     def _take(self, outcome_of: Written) -> None:
-        step, outcome, seconds = outcome_of
+        assert self._directory is not None  # noqa: S101 - or there was nothing to write
+        (step, outcome, seconds), troubles = outcome_of, self._directory.troubles
         if not isinstance(outcome, Exception):
             self.kept = Kept(step, outcome)
+            troubles.over(FOLDER)
             self._tell(CheckpointWritten(outcome, step, seconds))
         else:
-            again = self._failed_step > (self.kept.step if self.kept else 0)
             self._failed_step, self.failure = step, str(outcome) or repr(outcome)
             if not isinstance(outcome, LockLostError):  # with which the training ends
+                again = not troubles.met(FOLDER, outcome)
                 self._tell(CheckpointFailed(self.failure, step, again))
 
 

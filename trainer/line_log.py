@@ -20,6 +20,11 @@ class LineLog:
         self.path = path
         self._waiting: list[bytes] = []
 
+    @property
+    def waits(self) -> bool:
+        """There are lines that are not in the file."""
+        return bool(self._waiting)
+
     def append(self, line: dict[str, Any]) -> None:
         """Write a line, after those that wait.
 
@@ -54,6 +59,20 @@ class LineLog:
                 os.close(descriptor)
         except OSError as error:
             raise RunWriteError(f"{self.path}: {error.strerror}") from None
+
+    def append_or_forget(self, line: dict[str, Any]) -> None:
+        """Write a line; the disk has it when this returns.
+
+        Raises:
+            RunWriteError: it could not be written, and does not wait.
+        """
+        self.flush()
+        self._waiting.append(encoded(line))
+        try:
+            self.sync()
+        except RunWriteError:
+            self._waiting.clear()
+            raise
 
     def lines(self) -> list[dict[str, Any]]:
         """The whole lines of the file; what a crash or a full disk cut off is left out."""

@@ -17,7 +17,7 @@ class Sign(NamedTuple):
 
     unix_s: float
     step: int
-    is_last: bool = False  # it let go in order, and could only not remove the file
+    is_last: bool = False  # it let go in order, and could only not remove the file or say so
 
 
 def this_process(command: Command) -> dict[str, Any]:
@@ -38,6 +38,11 @@ def sign_in(holder: Any) -> Sign | None:
         return Sign(float(holder["unix_s"]), int(holder["step"]), bool(holder["is_last"]))
     except (ValueError, TypeError, KeyError, OverflowError):
         return None
+
+
+def last_sign(sign: Sign | None) -> Sign:
+    """That of a process that lets go in order, and gave `sign` before."""
+    return (sign or Sign(round(time.time(), 3), 0))._replace(is_last=True)
 
 
 def described(holder: Any, command: Command) -> str:

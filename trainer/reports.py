@@ -73,7 +73,7 @@ class CheckpointFailed:
 
     reason: str
     step: int
-    again: bool  # no other was written since the last failure
+    again: bool  # its cause was told already, and lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Faulted:
     """A training under a plan of faults has ended, in whatever way: what became of each."""
 
     plan: Plan
-    records: tuple[FaultRecord, ...]  # of every listed fault, and of the random ones that fired
+    records: tuple[FaultRecord, ...]  # of every listed fault, and of the random ones that came due
 
 
 Report: TypeAlias = (

@@ -38,6 +38,9 @@ class Summary:
     unlike_hosts: list[dict[str, Any]] = field(default_factory=list)  # those that round otherwise
     nodes: list[str] = field(default_factory=list)  # all that had an actor, over all processes
     local_steps: int = 1  # at most so many of each shard in one of the steps
+    faults: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # of a plan: `faults.log.FaultRecord`
 
 
 @dataclass(frozen=True, slots=True)

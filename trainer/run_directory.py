@@ -7,6 +7,7 @@ trace.json, with --profile
 import json
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,6 +46,7 @@ from trainer.storage.place import Place
 from trainer.storage.stored_lines import lines_at
 from trainer.storage.stored_lock import StoredLock
 from trainer.storage.stored_path import StoredPath
+from trainer.write_troubles import WriteTroubles
 
 
 class RunDirectory:
@@ -60,12 +62,11 @@ class RunDirectory:
             self.held = path.held_by(lock.check)
         self.metrics, self.events = lines_at(self.held / METRICS), lines_at(self.held / EVENTS)
         self._keep = 1
-        self._trouble: str | None = None
-        self._troubled = False
+        self.troubles = WriteTroubles()
         self._courier: Courier | None = None
         if isinstance(lock, StoredLock):
             errands = (lock.confirm, self.metrics.flush, self.events.flush)
-            self._courier = Courier(errands, self._note_trouble)
+            self._courier = Courier(errands, partial(self.troubles.keep, LOCK))
 
     @classmethod
     def create(cls, path: Place, config: Config) -> Self:
@@ -143,25 +144,23 @@ class RunDirectory:
         match report:
             case InEpoch(step=step) | EpochReport(step=step) | Event(step=step, event="resumed"):
                 self._lock.note(step)
-        try:
-            if isinstance(report, EpochReport):
+        if isinstance(report, EpochReport):
+            with self.troubles.patient(self.metrics):
                 self.metrics.append(asdict(report))
-            elif isinstance(report, Event):
-                event = asdict(report)
+        elif isinstance(report, Event):
+            event = asdict(report)
+            with self.troubles.patient(self.events):
                 self.events.append(event | event.pop("details"))
-        except RunWriteError as error:
-            self._note_trouble(error)
 
     def take_trouble(self) -> str | None:
-        """That lines could not be written: once for all of them.
+        """That lines could not be written: once for each cause.
 
         Raises:
             LockLostError: and none will be any more; this is said every time.
         """
         if isinstance(self._lock, StoredLock):
             self._lock.refuse_lost()
-        trouble, self._trouble = self._trouble, None
-        return trouble
+        return self.troubles.take()
 
     def save(self, checkpoint: Checkpoint) -> Place:
         """Write a checkpoint, and remove the oldest beyond `checkpoints.keep`.
@@ -212,9 +211,9 @@ class RunDirectory:
     def release(self) -> None:
         """Let others use the directory; a store that does not answer is not waited for."""
         if self._courier is not None:
-            self._courier.close(self._lock.release)
+            self._courier.close(self._release_lock)
         else:
-            self._lock.release()
+            self._release_lock()
 
     def discard(self) -> None:
         """Nothing was trained: leave no trace of this run.
@@ -233,11 +232,13 @@ class RunDirectory:
             self._lock.release()
         remove_empty([self.path / FOLDER, *self._created])
 
+    def _release_lock(self) -> None:
+        with suppress(RunWriteError):
+            self.events.flush()
+        self._lock.release(is_told=not self.events.waits)
+
     def _deliver(self) -> None:
         """A store has every line before a state that comes after it, and only from the holder."""
         if self._courier is not None:
             self._courier.deliver()
-
-    def _note_trouble(self, error: RunWriteError) -> None:
-        if not self._troubled and not isinstance(error, LockLostError):  # see `take_trouble`
-            self._trouble, self._troubled = f"{error}; kept in memory, training goes on", True
+            self.troubles.over(LOCK)

@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from trainer.errors import RunDirectoryError
-from trainer.lock_holder import LOCK, Command, Sign, described, sign_in, this_process, written
+from trainer.lock_holder import (
+    LOCK,
+    Command,
+    Sign,
+    described,
+    last_sign,
+    sign_in,
+    this_process,
+    written,
+)
 
 _LOOKS: Final = 5  # somebody who only looks at it may hold it for less than this
 _LOOK_S: Final = 0.01
@@ -62,8 +71,11 @@ class RunLock:
             self._sign = Sign(round(time.time(), 3), step)
             self._write(self._sign)
 
-    def release(self) -> None:
+    def release(self, is_told: bool = True) -> None:
         """Remove the file, then let go: who waits for it finds none and makes another.
+
+        `is_told`: the run's events say that this process ended in order; if not, the file stays
+        and says it.
 
         A file that can not be removed stays, and locks nothing: nobody holds it. So this never
         fails, and never takes the place of what a training has to say. Who gave no sign itself
@@ -71,7 +83,10 @@ class RunLock:
         """
         if self._descriptor >= 0:
             if self._sign is None or self._sign is not self.left:
-                self._remove()
+                if is_told:
+                    self._remove()
+                else:
+                    self._stay()
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -80,7 +95,10 @@ class RunLock:
             if self._is_the_file():
                 self._path.unlink(missing_ok=True)
         except OSError:
-            self._write(self._sign and self._sign._replace(is_last=True))
+            self._stay()
+
+    def _stay(self) -> None:
+        self._write(last_sign(self._sign))
 
     def _is_the_file(self) -> bool:
         try:

@@ -4,6 +4,7 @@ import shlex
 import time
 from collections import Counter
 from pathlib import Path
+from textwrap import wrap
 from typing import Final, NamedTuple
 
 from rich.box import SIMPLE_HEAD
@@ -21,6 +22,7 @@ from trainer.job import build_job, build_network
 _EPOCHS: Final = 3
 _STEPS_PER_EPOCH: Final = 3
 _SHOWN: Final = 5
+_WIDTH: Final = 80 - len("everstep: ")
 
 
 class Tally(NamedTuple):
@@ -106,7 +108,7 @@ def _show(console: Console, tally: Tally, simulation: Simulation, local_steps: i
 
 
 def _failed(tally: Tally, path: Path | None, overrides: list[str], workers: int) -> ClusterError:
-    """The first failures, each with the command that shows it message by message."""
+    """All seeds that failed, the first ones with the command that shows it message by message."""
     settings = [part for override in overrides for part in ("--set", override)]
     config = [str(path)] if path else []
     lines = []
@@ -114,5 +116,6 @@ def _failed(tally: Tally, path: Path | None, overrides: list[str], workers: int)
         command = ["everstep", "simulate", *config, *settings, "--workers", str(workers)]
         replay = shlex.join([*command, "--seed", str(seed), "--replay"])
         lines += [why.splitlines()[0], f"  see it again: {replay}"]
+    lines += wrap(f"failing seeds: {', '.join(map(str, tally.failures))}", _WIDTH)
     count = len(tally.failures)
     return ClusterError("\n".join([f"{count:,} of {tally.schedules:,} schedules failed", *lines]))

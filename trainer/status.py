@@ -21,7 +21,7 @@ from trainer.lock_look import Look, Told, ignored, look
 from trainer.past import UNKNOWN_CAUSE, Past, how_it_ended, read_past
 from trainer.roster import Roster
 from trainer.run_lines import Line, epochs_in, events_in
-from trainer.run_place import CONFIG, RESULT, refuse_no_run
+from trainer.run_place import CONFIG, EVENTS, RESULT, refuse_no_run
 from trainer.storage.courier import EVERY_S
 from trainer.storage.place import Place
 from trainer.storage.stored_path import StoredPath
@@ -134,7 +134,9 @@ def _end(events: Sequence[Line], result: Line, cause: str | None) -> tuple[State
         return "finished", None
     if cause is not None:
         return "died", cause
-    reason = str(events[-1].get("reason", "")) if events else ""
+    if not events or events[-1].get("event") != "ended":
+        return "failed", f"it ended in order, but {EVENTS} could not be written, and lacks why"
+    reason = str(events[-1].get("reason", ""))
     if reason == _DONE:
         return "failed", f"it trained to the end, but {RESULT} could not be written"
     if reason.startswith(_STOPPED):

@@ -1,16 +1,23 @@
 """The numbers of a finished training, from those who counted them: what result.json holds."""
 
 import time
+from collections.abc import Iterable
+from dataclasses import asdict
 
 from trainer.checkpoints import digest
 from trainer.chronicle import Chronicle
 from trainer.course import Course, Finished
+from trainer.faults.log import FaultRecord
 from trainer.result import Summary
 from trainer.resuming import Beginning
 
 
 def summed_up(
-    beginning: Beginning, course: Course, chronicle: Chronicle, last: Finished
+    beginning: Beginning,
+    course: Course,
+    chronicle: Chronicle,
+    last: Finished,
+    faults: Iterable[FaultRecord],
 ) -> Summary:
     """What a training came to, all its processes together; `last`: its last epoch."""
     done, report = last
@@ -39,5 +46,6 @@ def summed_up(
         resumed_at_sample=start.samples_applied + start.sample_count if start else 0,
         unlike_hosts=chronicle.unlike_hosts,
         nodes=chronicle.roster.nodes_used,
+        faults=[asdict(record) for record in faults],
         local_steps=beginning.config.training.local_steps,
     )

@@ -21,29 +21,32 @@ def tell_of_faults(console: Console, faulted: Faulted) -> None:
                 console,
                 f"fault {record.number} ({record.fault}) fired after step {record.step}: {names}",
             )
-    if counts := Counter(record.kind for record in records if not record.is_listed):
+    if counts := Counter(r.kind for r in records if r.fired and not r.is_listed):
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
         _say(console, f"random faults fired: {kinds}")
     warn(console, records, faulted.plan)
 
 
 def warn(console: Console, records: Sequence[FaultRecord], plan: Plan, run: str = "") -> None:
-    """A line for each fault that did not fire; `run` names the run, where there are several."""
+    """A line for each listed fault that did not fire, one for the random ones.
+
+    Args:
+        run: names it, where there are several.
+    """
     where = f"warning: {run}: " if run else "warning: "
     for record in records:
-        if not record.fired:
-            _say(
-                console,
-                f"{where}fault {record.number} ({record.fault}) did not fire: {record.why}",
-                "yellow",
-            )
-    if plan.random is not None and all(record.is_listed for record in records):
+        if record.is_listed and not record.fired:
+            fault = f"fault {record.number} ({record.fault})"
+            _say(console, f"{where}{fault} did not fire: {record.why}", "yellow")
+    randoms = [record for record in records if not record.is_listed]
+    if whys := Counter(record.why for record in randoms if not record.fired):
+        told = ", ".join(f"{why} ({count:,})" for why, count in whys.most_common())
+        count = f"{whys.total():,} of {len(randoms):,} random faults"
+        _say(console, f"{where}{count} did not fire: {told}", "yellow")
+    if plan.random is not None and not randoms:
         rate = f"{plan.random.per_minute:g} a minute"
-        _say(
-            console,
-            f"{where}no random fault fired: {rate} are few for so short a training",
-            "yellow",
-        )
+        text = f"no random fault fired: {rate} are few for so short a training"
+        _say(console, where + text, "yellow")
 
 
 def _say(console: Console, text: str, style: str = "") -> None:

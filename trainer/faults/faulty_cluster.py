@@ -11,6 +11,7 @@ from trainer.faults.injection import FaultInjector, Told
 from trainer.faults.log import FaultRecord
 from trainer.faults.plan import Plan
 from trainer.storage.place import Place
+from trainer.write_troubles import WriteTroubles
 
 
 class FaultyCluster:
@@ -23,10 +24,11 @@ class FaultyCluster:
         folder: Place,
         step: int = 0,
         told: Told | None = None,
+        troubles: WriteTroubles | None = None,
     ) -> None:
         """Wrap a cluster that is not yet entered; the arguments are `FaultInjector`'s."""
         self._cluster = cluster
-        self._injector = FaultInjector(plan, cluster.signal, folder, step, told)
+        self._injector = FaultInjector(plan, cluster.signal, folder, step, told, troubles)
         self._exits = ExitStack()
 
     def __enter__(self) -> Self:
@@ -46,6 +48,11 @@ class FaultyCluster:
     def records(self) -> tuple[FaultRecord, ...]:
         """What became of each fault; complete once the `with` block has ended."""
         return self._injector.records
+
+    @property
+    def unwritten(self) -> str:
+        """Why faults.jsonl lacks its last lines; empty: it does not, as far as is known."""
+        return self._injector.unwritten
 
     def run_epoch(self, epoch: RunEpoch) -> None:
         self._cluster.run_epoch(epoch)

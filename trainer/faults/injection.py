@@ -10,7 +10,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from signal import SIGKILL
@@ -20,6 +20,7 @@ from typing import Self, TypeAlias
 from actors.cluster import Heard
 from actors.messages import DRIVER, Progress, Snapshot, Stall
 from actors.orders import Died, Joined
+from trainer.errors import LockLostError, RunWriteError
 from trainer.faults.driver_signals import DriverHolds
 from trainer.faults.log import FaultLog, FaultRecord, Hit, read_faults
 from trainer.faults.plan import Plan
@@ -27,6 +28,7 @@ from trainer.faults.planned import Planned
 from trainer.faults.schedule import FaultSchedule, Signal
 from trainer.faults.targets import Living
 from trainer.storage.place import Place
+from trainer.write_troubles import WriteTroubles
 
 Told: TypeAlias = Callable[[float, FaultRecord], None]
 
@@ -41,6 +43,7 @@ class FaultInjector:
         folder: Place,
         step: int = 0,
         told: Told | None = None,
+        troubles: WriteTroubles | None = None,
     ) -> None:
         """Nothing happens before the `with` block.
 
@@ -49,21 +52,23 @@ class FaultInjector:
             folder: the run directory; faults that fired according to it do not fire again.
             step: where training begins.
             told: called with each record and its time, by `time.monotonic`, in that thread.
+            troubles: takes in what the disk does not take.
         """
         self._plan, self._signal, self._folder, self._step = plan, signal, folder, step
-        self._told = told
+        self._told, self._troubles = told, troubles
         self._heard: SimpleQueue[Heard | None] = SimpleQueue()
         self._living: dict[str, Living] = {}
         self._seen: set[str] = set()
         self._struck: set[str] = set()  # the numbers of what this process fired
         self._records: dict[str, FaultRecord] = {}  # the last word on each, also an earlier one
         self._error: Exception | None = None
+        self.unwritten = ""  # why the last lines are lost, once the `with` block has ended
         self._thread = threading.Thread(target=self._run, name="faults", daemon=True)
 
     def __enter__(self) -> Self:
         self._began_s = time.monotonic()
         self._records = {record.number: record for record in read_faults(self._folder)}
-        self._log = FaultLog(self._folder, time.time())
+        self._log = FaultLog(self._folder, time.time(), self._troubles)
         self._schedule = FaultSchedule(self._plan, self._log.fired(), self._log.from_s)
         self._log.moment(self._log.from_s, self._step)
         self._thread.start()
@@ -92,7 +97,7 @@ class FaultInjector:
         self._heard.put(heard)
 
     def _run(self) -> None:
-        for part in (self._inject, self._release, self._write_off, self._log.close):
+        for part in (self._inject, self._release, self._write_off, self._close):
             try:
                 part()
             except Exception as error:  # the first is raised where the `with` block ends
@@ -110,17 +115,29 @@ class FaultInjector:
         """What never fired, and why: known here, whether or not the disk takes it."""
         unfired = self._schedule.unfired(self._step, self._now_s(), self._seen)
         broken = f"no fault was fired any more: {self._error}" if self._error else ""
+        self._unfired([(planned, broken or why) for planned, why in unfired])
+
+    def _unfired(self, faults: Sequence[tuple[Planned, str]]) -> None:
         at_s = time.monotonic()
-        records = [self._fate(planned, at_s, [], broken or why) for planned, why in unfired]
+        records = [self._fate(planned, at_s, [], why) for planned, why in faults]
         self._records |= {record.number: record for record in records}
         for record in records:
             self._log.record(record)
+
+    def _close(self) -> None:
+        try:
+            self._log.close()
+        except LockLostError:
+            raise
+        except RunWriteError as error:  # the training is whole without them
+            self.unwritten = f"{error}; its last lines are lost"
 
     def _work(self) -> None:
         """Until the `with` block ends."""
         while True:
             now_s = self._now_s()
             self._send(self._schedule.due(now_s, self._step, self._living))
+            self._unfired(self._schedule.take_dropped())
             next_s = self._schedule.next_s(now_s)
             wait_s = None if math.isinf(next_s) else max(0.0, next_s - self._now_s())
             try:
@@ -165,14 +182,21 @@ class FaultInjector:
         return found
 
     def _hit_driver(self, planned: Planned) -> None:
-        """It is on the disk first: afterwards there may be nobody to write it."""
-        hit = Hit(DRIVER, platform.node(), os.getpid())
-        self._record(planned, time.monotonic(), [hit])
-        if planned.kind == "kill":
-            self._release()  # nobody else would
-            os.kill(os.getpid(), SIGKILL)
-        else:
+        """A kill is on the disk first: afterwards there is nobody to write it."""
+        hits, at_s = [Hit(DRIVER, platform.node(), os.getpid())], time.monotonic()
+        if planned.kind != "kill":
+            self._record(planned, at_s, hits)
             self._holds.hold(planned)
+            return
+        try:
+            self._log.record_first(self._fate(planned, at_s, hits))
+        except LockLostError:
+            raise
+        except RunWriteError as error:  # or whoever resumes would be killed again
+            self._schedule.wait_again(planned, f"it could not be written down before: {error}")
+            return
+        self._release()  # nobody else would
+        os.kill(os.getpid(), SIGKILL)
 
     def _hit(self, name: str) -> Hit:
         living = self._living.get(name, Living("", 0))

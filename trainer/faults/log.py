@@ -15,6 +15,7 @@ from trainer.faults.planned import planned_faults
 from trainer.line_check import checked
 from trainer.storage.place import Place
 from trainer.storage.stored_lines import lines_at
+from trainer.write_troubles import WriteTroubles
 
 FAULTS: Final = "faults.jsonl"
 TIMELINE: Final = "timeline.jsonl"
@@ -73,42 +74,62 @@ _TIME: Final = TypeAdapter(float)
 
 
 class FaultLog:
-    """Appends to both files; knows what earlier attempts wrote."""
+    """Appends to both files; knows what earlier attempts wrote.
 
-    def __init__(self, folder: Place, unix_s: float) -> None:
+    What the disk does not take waits, and is told with the run directory's own troubles. A run
+    that this process does not hold any more is a `LockLostError`, from each method.
+    """
+
+    def __init__(self, folder: Place, unix_s: float, troubles: WriteTroubles | None = None) -> None:
         """Begin an attempt.
 
         Args:
             folder: the run directory.
             unix_s: the wall clock's time now.
-
-        Raises:
-            RunWriteError: the files can not be written.
         """
-        self._folder = folder
+        self._folder, self._patient = folder, (troubles or WriteTroubles()).patient
         self._faults, self._timeline = lines_at(folder / FAULTS), lines_at(folder / TIMELINE)
         began_s = _began(self._faults.lines(), folder / FAULTS)
         self.attempt = len(began_s) + 1
         self.from_s = max(0.0, unix_s - began_s[0]) if began_s else 0.0
-        self._faults.append({"attempt": self.attempt, "unix_s": unix_s})
-        self._faults.flush()
+        with self._patient(self._faults):
+            self._faults.append({"attempt": self.attempt, "unix_s": unix_s})
+            self._faults.flush()
 
     def fired(self) -> set[tuple[str, str]]:
         """Number and text of the faults that fired in this attempt or an earlier one."""
         return {(r.number, r.fault) for r in read_faults(self._folder) if r.fired}
 
     def record(self, record: FaultRecord) -> None:
-        """Write a fault's fate; it is on the disk, or in the store, when this returns."""
-        self._faults.append(asdict(record))
-        self._timeline.flush()
-        self._faults.sync()
+        """Write a fault's fate; if it can be, it is on the disk or in the store afterwards."""
+        with self._patient(self._faults):
+            self._faults.append(asdict(record))
+        with self._patient(self._timeline):
+            self._timeline.flush()
+        with self._patient(self._faults):
+            self._faults.sync()
+
+    def record_first(self, record: FaultRecord) -> None:
+        """Write what becomes of a fault that leaves nobody to write it.
+
+        Raises:
+            RunWriteError: it could not be written, and will not be: the fault must not happen.
+        """
+        with self._patient(self._timeline):
+            self._timeline.flush()
+        self._faults.append_or_forget(asdict(record))
 
     def moment(self, at_s: float, step: int) -> None:
         """Write how far the run is."""
-        self._timeline.append(asdict(Moment(self.attempt, round(at_s, 4), step)))
+        with self._patient(self._timeline):
+            self._timeline.append(asdict(Moment(self.attempt, round(at_s, 4), step)))
 
     def close(self) -> None:
-        """Write what waits, or is not in the store yet."""
+        """Write what waits, or is not in the store yet.
+
+        Raises:
+            RunWriteError: it could not be written, and is lost.
+        """
         self._timeline.flush()
         self._faults.flush()
 

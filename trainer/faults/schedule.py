@@ -47,11 +47,14 @@ class FaultSchedule:
         self._holds: list[Hold] = []
         self._stopped: dict[str, Planned] = {}
         self._gone: set[str] = set()
+        self._reasons: dict[str, str] = {}  # why one waits again, by its number
+        self._dropped: list[tuple[Planned, str]] = []
 
     def due(self, now_s: float, step: int, living: Mapping[str, Living]) -> list[Signal]:
         """The signals to send now, in this order.
 
-        A listed fault without a living target waits for one; a random one is dropped.
+        A listed fault without a living target waits for one; a random one is dropped, which
+        `take_dropped` tells.
 
         Args:
             now_s: seconds since training began; never less than in the call before.
@@ -62,8 +65,8 @@ class FaultSchedule:
         signals = []
         for planned in self._take_due(now_s, step):
             names = targets(planned, present)
-            if not names and planned.listed:
-                self._waiting.append(planned)
+            if not names:
+                self.wait_again(planned)
             for name in names:
                 signals.append(self._strike(planned, name, now_s))
                 if planned.kind == "kill":
@@ -84,10 +87,18 @@ class FaultSchedule:
         self._stopped.pop(name, None)
         self._holds = [hold for hold in self._holds if hold.name != name]
 
-    def wait_again(self, planned: Planned) -> None:
-        """None of its signals found a process."""
+    def wait_again(self, planned: Planned, why: str = "") -> None:
+        """None of its signals was sent: there was no such process, or `why`."""
         if planned.listed:
+            self._reasons[planned.number] = why
             self._waiting.append(planned)
+        else:
+            self._dropped.append((planned, why or f"no {planned.target} lived then"))
+
+    def take_dropped(self) -> list[tuple[Planned, str]]:
+        """The random faults that did not fire at their time, and why; each is told once."""
+        dropped, self._dropped = self._dropped, []
+        return dropped
 
     def release(self) -> list[Signal]:
         """Let everything go on that stands; nothing is due afterwards."""
@@ -101,7 +112,10 @@ class FaultSchedule:
             step, now_s: where it ended.
             seen: the names of all actors that ever lived.
         """
-        return [(planned, _why(planned, step, now_s, seen)) for planned in self._waiting]
+        return [
+            (planned, self._reasons.get(planned.number) or _why(planned, step, now_s, seen))
+            for planned in self._waiting
+        ]
 
     def _take_due(self, now_s: float, step: int) -> Iterator[Planned]:
         due = [

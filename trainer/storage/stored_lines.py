@@ -19,6 +19,11 @@ class StoredLines:
         self._waiting: list[bytes] = []  # only ever appended to by others than `flush`
         self._flushing = threading.Lock()
 
+    @property
+    def waits(self) -> bool:
+        """There are lines that are not in the store."""
+        return bool(self._waiting)
+
     def append(self, line: dict[str, Any]) -> None:
         """Keep a line for the next `flush`; returns at once."""
         self._waiting.append(encoded(line))
@@ -39,6 +44,20 @@ class StoredLines:
             del self._waiting[:count]
 
     sync = flush  # a store that has it, keeps it
+
+    def append_or_forget(self, line: dict[str, Any]) -> None:
+        """Write a line; the store has it when this returns.
+
+        Raises:
+            RunWriteError: it could not be written, and does not wait.
+        """
+        self.flush()
+        self.append(line)
+        try:
+            self.flush()
+        except RunWriteError:
+            self._waiting.pop()
+            raise
 
     def lines(self) -> list[dict[str, Any]]:
         """All of them.

@@ -22,6 +22,7 @@ from trainer.lock_holder import (
     Command,
     Sign,
     described,
+    last_sign,
     sign_in,
     this_process,
     who_and_stop,
@@ -89,8 +90,11 @@ class StoredLock:
             text = f"{self._path}: {self._over}; this process writes nothing any more"
             raise LockLostError(text)
 
-    def release(self) -> None:
+    def release(self, is_told: bool = True) -> None:
         """Remove the object, if it is still this process's; this never fails.
+
+        `is_told`: the run's events say that this process ended in order; if not, the object stays
+        and says it.
 
         Who gave no sign of its own leaves the one that it found, for whoever comes next.
         """
@@ -101,11 +105,14 @@ class StoredLock:
             found = self._found()
             if found is None or not self._is_ours(found):
                 return
-            if self._sign is None or self._sign is not self.left:
+            is_own = self._sign is None or self._sign is not self.left
+            if is_own and is_told:
                 self._path.unlink(missing_ok=True)
-            else:
-                self._holder["is_free"] = True
-                self._write()
+                return
+            if is_own:
+                self._sign = last_sign(self._sign)
+            self._holder["is_free"] = True
+            self._write()
 
     def _renew(self) -> None:
         with self._asking:
