@@ -189,3 +189,20 @@ def test_a_paused_driver_is_woken(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "woken\n"), done.stderr
     (record,) = read_faults(tmp_path)
     assert record.fired
+
+
+def test_the_first_fault_knows_who_joined_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a random one that is due at once would find nobody."""
+    first: Queue[list[str]] = Queue()
+
+    def due(schedule: object, now_s: float, step: int, living: dict[str, Any]) -> list[Any]:
+        first.put([*living])
+        return []
+
+    monkeypatch.setattr("trainer.faults.schedule.FaultSchedule.due", due)
+    injector = FaultInjector(Plan(), Actors().signal, tmp_path)
+    injector.hear(Heard(0.0, WORKER))
+    with injector:
+        assert first.get(timeout=DEADLINE_S) == ["worker-1"]

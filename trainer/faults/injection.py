@@ -71,6 +71,9 @@ class FaultInjector:
         self._log = FaultLog(self._folder, time.time(), self._troubles)
         self._schedule = FaultSchedule(self._plan, self._log.fired(), self._log.from_s)
         self._log.moment(self._log.from_s, self._step)
+        while not self._heard.empty():  # else who lives would not be known to the first fault
+            if (heard := self._heard.get()) is not None:
+                self._take(heard)
         self._thread.start()
         return self
 
