@@ -13,7 +13,7 @@ import ray
 from ray._private import parameter, services
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
-from actors.errors import ClusterError
+from actors.errors import ClusterError, ClusterLostError
 from actors.objectives import Shard
 from actors.processes import Links, send_signal
 from actors.ray_address import AUTO, PRIVATE, chosen, probe, told
@@ -27,7 +27,11 @@ _A_LITTLE: Final = 0.001  # of a node: enough to run there
 
 
 def join(address: str | None, crew: Crew) -> bool:
-    """Join or start Ray; whether it is a private one."""
+    """Join or start Ray; whether it is a private one.
+
+    Raises:
+        ClusterLostError: no cluster is there. ClusterError: it takes nobody in, or none can start.
+    """
     address = chosen(address)
     private = address == PRIVATE
     what = "start a private Ray" if private else f"join the Ray cluster at {address}"
@@ -51,7 +55,8 @@ def join(address: str | None, crew: Crew) -> bool:
     except ray.exceptions.AuthenticationError as error:
         raise ClusterError(f"can not {what}: {about_token(str(error))}") from error
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ClusterError(f"can not {what}: {told(cause_of(error))}") from error
+        kind = ClusterError if private else ClusterLostError
+        raise kind(f"can not {what}: {told(cause_of(error))}") from error
     return private
 
 

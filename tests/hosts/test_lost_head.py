@@ -25,10 +25,10 @@ def test_a_lost_head_ends_the_job_with_a_clear_message_and_resume_goes_on_elsewh
     assert f": the head of the Ray cluster at {lost} is lost: no answer for 10 s (" in why
     assert why.endswith("); the training can go on in another cluster")
     assert kept.startswith("everstep: kept: run/checkpoints/step-")
-    assert command == "everstep: go on with: everstep resume run"
+    assert command == "everstep: go on with: everstep resume run --address HOST:PORT"
     for host in network.hosts:  # a new cluster, of fewer nodes
         nodes.kill(host)
     nodes.head = None
     nodes.run_on({other: 1, last: 1})
     on_host(everstep, nodes, other)
-    run.resume("--address", nodes.address)
+    run.resume(command.partition("go on with: ")[2].replace("HOST:PORT", nodes.address))
