@@ -151,7 +151,7 @@ class Run:
             command: as it was told, or stands in a document.
         """
         step = self.events("snapshot_written")[-1]["after_step"]
-        epochs = step // _STEPS + 1
+        epochs = steps_to_epochs(step)
         program, *arguments = shlex.split(command)
         assert program == "everstep"
         done = self._everstep.run(*arguments, f"--set=training.epochs={epochs}")
@@ -162,6 +162,11 @@ class Run:
         result = result_of(self.directory)
         assert result["digest"] == undisturbed(epochs)
         return result
+
+
+def steps_to_epochs(step: int) -> int:
+    """With the one that is under way after that step."""
+    return step // _STEPS + 1
 
 
 def on_host(everstep: Everstep, nodes: RayNodes, host: Host) -> None:
