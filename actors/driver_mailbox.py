@@ -66,8 +66,8 @@ class DriverMailbox:
         self._endpoint.posts.put(None, message)
 
     def fail(self, reason: str) -> None:
-        """Training can not go on, whatever the actors do; from any thread."""
-        self._put(Failed(reason))
+        """The cluster is lost, and training can not go on in it; from any thread."""
+        self._put(Failed(reason, cluster_is_lost=True))
 
     def clear(self, host: str) -> None:
         """Its node will go: whoever is there leaves in order before; from any thread."""

@@ -2,6 +2,7 @@
 
     EverstepError
     ├── ClusterError        training can not go on; says why
+    │   └── ClusterLostError    there it can not, in another cluster it can
     ├── LinkError           two actors can not be linked; says with whom and why
     ├── ProtocolError       a message that its receiver can not accept
     ├── WireError           bytes that are not a message
@@ -18,6 +19,10 @@ class EverstepError(Exception):
 
 class ClusterError(EverstepError):
     """Training can not go on: no worker is left, the server is gone, nothing could start."""
+
+
+class ClusterLostError(ClusterError):
+    """Nobody answers where the Ray cluster was, or should be: training can go on in another."""
 
 
 class LinkError(EverstepError):

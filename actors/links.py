@@ -25,6 +25,7 @@ from actors.wire import encode, nothing_is_lent
 Bytes = bytes | memoryview
 
 _PIECES_PER_WRITE: Final = 64
+RTO_MAX_MS: Final = 44  # TCP_RTO_MAX_MS of Linux 6.15 and newer; Python has no name for it
 _DESCRIPTORS_SPACE: Final = socket.CMSG_SPACE(4 * MOST_DESCRIPTORS)
 
 
@@ -84,6 +85,9 @@ class Link:
                 (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, limit_s),
                 (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 1),
                 (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * limit_s),
+                # Tries again each second, when a cable is cut: it is heard soon after. The last
+                # one, for older kernels take it not, and try after twice as long each time.
+                (socket.IPPROTO_TCP, RTO_MAX_MS, 1000),
             ):
                 self.connection.setsockopt(level, option, value)
 

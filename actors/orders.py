@@ -205,6 +205,7 @@ class Failed:
     reason: str
     is_overdue: bool = False  # because somebody did not start in time
     step: int = 0  # so many are known to be done; the driver may have heard of more
+    cluster_is_lost: bool = False  # in another one it can
 
 
 DriverMessage: TypeAlias = (

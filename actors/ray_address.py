@@ -52,12 +52,17 @@ def chosen(address: str | None) -> str:
     Raises:
         ClusterError: RAY_ADDRESS is none; names it.
     """
-    given = os.environ.get(_VARIABLE)
-    if not given or address not in (None, AUTO):
+    given = said_here()
+    if given is None or address not in (None, AUTO):
         return address or PRIVATE
     if problem := problem_of(given):
         raise ClusterError(f"{_VARIABLE} {given!r}: {problem}")
     return given
+
+
+def said_here() -> str | None:
+    """RAY_ADDRESS, as it stands; None: it says nothing."""
+    return os.environ.get(_VARIABLE) or None
 
 
 def is_ray_loaded() -> bool:

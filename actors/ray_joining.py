@@ -11,14 +11,20 @@ from typing import Any, Final
 
 import ray
 from ray._private import parameter, services
-from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]
 
-from actors.errors import ClusterError
+from actors.errors import ClusterError, ClusterLostError
 from actors.objectives import Shard
 from actors.processes import Links, send_signal
 from actors.ray_address import AUTO, PRIVATE, chosen, probe, told
 from actors.ray_places import private_resources
-from actors.ray_token import about_token, refuse_no_token, silent_stderr, token_of_its_own
+from actors.ray_token import (
+    about_token,
+    refuse_no_token,
+    show_what_lies_here,
+    silent_stderr,
+    token_of_its_own,
+)
 from actors.side_thread import SideThread
 from actors.supervisor import Crew
 
@@ -27,7 +33,11 @@ _A_LITTLE: Final = 0.001  # of a node: enough to run there
 
 
 def join(address: str | None, crew: Crew) -> bool:
-    """Join or start Ray; whether it is a private one."""
+    """Join or start Ray; whether it is a private one.
+
+    Raises:
+        ClusterLostError: no cluster is there. ClusterError: it takes nobody in, or none can start.
+    """
     address = chosen(address)
     private = address == PRIVATE
     what = "start a private Ray" if private else f"join the Ray cluster at {address}"
@@ -42,6 +52,8 @@ def join(address: str | None, crew: Crew) -> bool:
             with token_of_its_own(), _agent_at_any_port():
                 ray.init(address=address, **options)
         else:
+            if address == AUTO and show_what_lies_here():
+                Config.initialize("")  # reads the environment anew
             address = services.canonicalize_bootstrap_address_or_die(address)
             if what.endswith(AUTO):
                 what = f"{what} ({address})"
@@ -51,7 +63,8 @@ def join(address: str | None, crew: Crew) -> bool:
     except ray.exceptions.AuthenticationError as error:
         raise ClusterError(f"can not {what}: {about_token(str(error))}") from error
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ClusterError(f"can not {what}: {told(cause_of(error))}") from error
+        kind = ClusterError if private else ClusterLostError
+        raise kind(f"can not {what}: {told(cause_of(error))}") from error
     return private
 
 

@@ -37,6 +37,17 @@ def refuse_no_token() -> None:
         raise ClusterError(f"{_MODE}=token, and there is no token here; {_GIVE}")
 
 
+def show_what_lies_here() -> bool:
+    """Turn token authentication on where a token lies and nobody said a word; whether it did so.
+
+    For the cluster of this node only, as the newest Ray has it: the token is not for everybody.
+    """
+    if _MODE in os.environ or where_the_token_is() is None:
+        return False
+    os.environ[_MODE] = "token"
+    return True
+
+
 def about_token(cause: str) -> str:
     """Why a cluster refused this process, and what to do; `cause`: what Ray said."""
     if (where := where_the_token_is()) is None:

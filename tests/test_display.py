@@ -97,16 +97,20 @@ def node_lines(terminal: bool, epochs: int = 30) -> str:
         display(Event(7.6, 9, "restarting", "worker-1.2", intensity))
         again = {"host": "10.0.0.2", "process_id": 9}
         display(Event(9.0, 9, "joined", "worker-1.2", again))
+        for step in (10, 11):
+            display(InEpoch(epochs // 2 + 1, step, 0.4, 20_000.0, 4))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
 def test_on_several_nodes_it_is_said_where_who_died_and_where_another_took_its_place() -> None:
     assert node_lines(terminal=False).splitlines() == [
+        "on 10.0.0.1 (2 actors), 10.0.0.2 (1 actor), 10.0.0.3 (1 actor)",
         "epoch 15/30  loss 0.4756  accuracy 0.212  25,322 samples/s  4 workers, 3 nodes",
         "step 9: worker-1 on 10.0.0.3 died: no route",
         "step 9: worker-1.2 is asked for in its place: restart 1 of 5 in 60 s",
         "step 9: worker-1.2 takes its place on 10.0.0.2",
+        "on 10.0.0.1 (2 actors), 10.0.0.2 (2 actors)",  # once, until others are there
     ]
 
 

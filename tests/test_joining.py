@@ -1,6 +1,7 @@
 """Which Ray is used: a private one unless a cluster is named, in one of three ways."""
 
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from tests.command import (
     two_workers,
     wait_for,
 )
-from tests.ray_head import Head, ray_head
+from tests.ray_head import Head, free_port, ray_head
+from trainer import Config, train
+from trainer.config import load_config
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,8 @@ def test_a_cluster_that_is_named_is_joined_and_left_running(
     everstep.wait_until_alone()  # nothing of its own is left
     joined = [e for e in events_of(everstep.directory / "run") if e["event"] == "joined"]
     assert {e["worker"] for e in joined} == {"server", "worker-0", "worker-1"}
+    config = load_config(everstep.directory / "run" / "config.yaml")
+    assert config.cluster.address == head.address  # for `everstep resume`, wherever it was said
     workers = [
         psutil.Process(e["process_id"]) for e in joined if psutil.pid_exists(e["process_id"])
     ]
@@ -55,6 +60,42 @@ def test_a_cluster_that_is_named_is_joined_and_left_running(
     assert again.returncode == 0, again.stderr
     digests = {result_of(everstep.directory / name)["digest"] for name in ("run", "local")}
     assert len(digests) == 1
+
+
+def test_a_run_goes_on_in_another_cluster_when_its_own_is_gone_and_then_stays_there(
+    head: Head, everstep: Everstep
+) -> None:
+    run = everstep.directory / "run"
+    train(Config(training={"epochs": 1}, cluster={"kind": "local"}), run)
+    everstep.environment |= head.environment
+    gone = f"127.0.0.1:{free_port()}"
+    sets = (f"--set=cluster.address='{gone}'", "--set=cluster.kind=ray", "--set=training.epochs=2")
+    failed = everstep.run("resume", "run", *sets)
+    assert failed.returncode == 1
+    refused, kept, way_on = failed.stderr.splitlines()[-3:]
+    assert refused.startswith(f"everstep: can not join the Ray cluster at {gone}: ")
+    assert kept.startswith("everstep: kept: run/checkpoints/step-")
+    assert way_on == "everstep: go on with: everstep resume run --address HOST:PORT"
+    without = everstep.run("resume", "run")
+    assert without.stderr.splitlines()[-3:] == [refused, kept, way_on]  # and in no private Ray
+
+    everstep.environment["RAY_ADDRESS"] = head.address  # as a job has it
+    process = everstep.start("resume", "run", *LONG)
+    wait_for(lambda: len((run / "metrics.jsonl").read_text().splitlines()) > 1, process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 128 + signal.SIGINT, said
+    way_on = said.splitlines()[-1]
+    assert way_on == "everstep: go on with: everstep resume run"
+    del everstep.environment["RAY_ADDRESS"]
+    assert load_config(run / "config.yaml").cluster.address == head.address
+    program, *arguments = shlex.split(way_on.partition("go on with: ")[2])
+    assert program == "everstep"
+    epochs = events_of(run)[-1]["step"] // 44 + 1
+    done = everstep.run(*arguments, f"--set=training.epochs={epochs}")
+    assert done.returncode == 0, done.stderr
+    expected = train(Config(training={"epochs": epochs}, cluster={"kind": "local"}))
+    assert result_of(run)["digest"] == expected.digest
 
 
 def test_who_finds_no_place_is_told_of_while_the_training_still_waits(

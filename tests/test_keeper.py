@@ -17,6 +17,7 @@ from trainer.keeper import Keeper
 from trainer.reports import CheckpointWritten, Report
 from trainer.run_directory import RunDirectory
 from trainer.running_config import CheckpointsConfig
+from trainer.write_troubles import WriteTroubles
 
 DEADLINE_S = 10
 
@@ -26,6 +27,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.begun, self.may_go_on = threading.Semaphore(0), threading.Semaphore(0)
+        self.troubles = WriteTroubles()
 
     def save(self, given: Checkpoint) -> Path:
         self.begun.release()

@@ -51,7 +51,8 @@ def test_a_training_whose_head_is_lost_says_so_and_what_is_kept(
     assert failed.startswith("everstep: training stopped after step ")
     assert " is lost: no answer for 10 s " in failed
     assert kept.startswith("everstep: kept: run/checkpoints/step-")
-    assert way_on == "everstep: go on with: everstep resume run"
+    another = "" if private else " --address HOST:PORT"
+    assert way_on == f"everstep: go on with: everstep resume run{another}"
     assert process.returncode == 1
 
 

@@ -6,11 +6,12 @@ import sys
 
 import pytest
 
-from actors.errors import ClusterError
+from actors.errors import ClusterError, ClusterLostError
 from actors.ray_address import chosen, probe, problem_of, told
 from tests.ability import unable
 from tests.command import LOCAL, SHORT, Everstep
 from trainer import Config, train
+from trainer.cluster_address import options_to_go_on, remembered
 from trainer.errors import ConfigError
 
 ALLOWED = "auto on a node of the cluster, or local for a private Ray"
@@ -85,6 +86,50 @@ def test_a_wrong_ray_address_is_named_as_that(
     monkeypatch.setenv("RAY_ADDRESS", "head:x")
     with pytest.raises(ClusterError, match=rf"^RAY_ADDRESS 'head:x': is not allowed; {PORT} head"):
         chosen(given)
+
+
+@pytest.mark.parametrize(
+    ("was", "variable", "counts"),
+    [
+        (None, None, "local"),
+        (None, "head:1", "head:1"),
+        ("lost:2", None, "lost:2"),
+        ("lost:2", "", "lost:2"),
+        ("lost:2", "head:1", "head:1"),
+        ("auto", "auto", "auto"),
+        ("local", "head:1", "local"),
+    ],
+)
+def test_where_a_run_goes_on_ray_address_counts_before_the_cluster_that_it_was_in(
+    was: str | None, variable: str | None, counts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable is not None:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert chosen(remembered(was)) == counts
+
+
+@pytest.mark.parametrize(
+    ("address", "variable", "options"),
+    [
+        (None, None, []),
+        ("local", "head:1", []),
+        ("head:1", None, []),
+        ("head:1", "head:1", []),
+        ("head:1", "other:2", ["--address", "head:1"]),
+    ],
+)
+def test_the_command_to_go_on_names_a_cluster_that_would_not_be_found_without(
+    address: str | None, variable: str | None, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable is not None:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    config = Config(cluster={"address": address})
+    assert options_to_go_on(config, KeyboardInterrupt()) == options
+    lost = options_to_go_on(config, ClusterLostError("the head is lost"))
+    is_private = address in (None, "local")
+    assert lost == ([] if is_private else ["--address", "HOST:PORT"])
+    in_one = config.with_changes(cluster={"kind": "local"})
+    assert options_to_go_on(in_one, KeyboardInterrupt()) == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from actors.errors import ClusterError
-from actors.ray_token import about_token, refuse_no_token, token_of_its_own, where_the_token_is
+from actors.ray_token import (
+    about_token,
+    refuse_no_token,
+    show_what_lies_here,
+    token_of_its_own,
+    where_the_token_is,
+)
 
 GIVE = "set RAY_AUTH_TOKEN, or copy ~/.ray/auth_token of the cluster's head"
 REFUSED = "RPC error: InvalidAuthToken: Authentication token is missing or incorrect."
@@ -61,6 +67,20 @@ def test_who_is_to_show_a_token_and_has_none_does_not_even_ask(
     monkeypatch.setenv("RAY_AUTH_TOKEN", "t" * 64)
     refuse_no_token()
     assert where_the_token_is() == "RAY_AUTH_TOKEN"
+
+
+@pytest.mark.parametrize(
+    ("mode", "token", "shown"),
+    [("", "", None), (None, None, None), (None, "t" * 64, "token"), ("disabled", "t" * 64, None)],
+)
+def test_a_token_that_lies_here_is_shown_unless_somebody_said_otherwise(
+    mode: str | None, token: str | None, shown: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("RAY_AUTH_MODE", mode), ("RAY_AUTH_TOKEN", token)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert show_what_lies_here() == (shown is not None)
+    assert os.environ.pop("RAY_AUTH_MODE", None) == (shown or mode)
 
 
 def test_a_ray_of_one_s_own_gets_a_token_only_where_there_is_none(

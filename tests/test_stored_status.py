@@ -106,6 +106,21 @@ def test_a_holder_that_died_on_this_machine_is_known_at_once(
     assert as_lines(status)[-1] == f"go on with: everstep resume {run}"
 
 
+def test_a_holder_whose_number_is_another_process_s_by_now_has_died(
+    run: StoredPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that was started anew, which may get the old one's names and numbers."""
+    lock = stored_lock.StoredLock(run, "train", "--out")
+    holder = json.loads((run / LOCK).read_bytes())
+    assert holder["pid"] == os.getpid()
+    clock = Clock(monkeypatch)
+    assert read_status(run, NOW_S).state == "running"
+    lock.release()
+    put(run / LOCK, holder | SIGN | HERE | {"started_ticks": holder["started_ticks"] - 1})
+    status = read_status(run, NOW_S)
+    assert (status.state, status.reason, clock.now_s) == ("died", UNKNOWN_CAUSE, 0.0)
+
+
 def test_a_holder_elsewhere_lives_when_its_lock_changes(
     run: StoredPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ import time
 from typing import Final, NamedTuple
 
 from actors.cluster import Cluster, Heard
-from actors.errors import ClusterError, EverstepError
+from actors.errors import ClusterError, ClusterLostError, EverstepError
 from actors.messages import SERVER, EpochDone, NotFinite, Progress, RunEpoch, Snapshot
 from actors.names import slot_of
 from actors.orders import Failed, Joined, Ready
@@ -140,9 +140,11 @@ class Course:
             case NotFinite():
                 spans = spans_of(self._config.network.sizes)
                 raise diverged(message, spans, self._config.training)
-            case Failed(reason, step=known):
+            case Failed(reason, step=known, cluster_is_lost=lost):
                 step = max(known, self._chronicle.step)
-                raise ClusterError(f"training stopped after step {step}: {reason}")
+                raise (ClusterLostError if lost else ClusterError)(
+                    f"training stopped after step {step}: {reason}"
+                )
 
     def _hold_a_fresh_state(self, cluster: Cluster) -> None:
         """Wait a moment for the state that is the newest; else the one held has to do."""

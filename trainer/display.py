@@ -1,8 +1,10 @@
 """What a person sees of a training: a live line, the events worth knowing, a summary.
 
-In a terminal the line stays in place; elsewhere each epoch gets a line of its own.
+In a terminal the line stays in place; elsewhere each epoch gets a line of its own, and so do the
+nodes when they are others than before.
 """
 
+import sys
 from types import TracebackType
 from typing import Final, Self
 
@@ -41,6 +43,7 @@ class Display:
         self._started: Started | None = None
         self._last: EpochReport | None = None
         self._roster = Roster()
+        self._nodes_told: set[str] = set()
         self._live = Live(Text("starting the actors ..."), console=console, transient=True)
 
     def __enter__(self) -> Self:
@@ -60,6 +63,7 @@ class Display:
         match report:
             case Started():
                 self._started, self._epochs = report, report.epochs
+                self._tell_nodes()
             case EpochReport():
                 self._last = report
                 self._show(report)
@@ -97,6 +101,7 @@ class Display:
 
     def _show(self, report: EpochReport | InEpoch) -> None:
         if not self._console.is_terminal:
+            self._tell_nodes()
             return
         line = _line(report, self._epochs, self._last)
         room = self._console.width - len(line) - _GAP - len("^C")
@@ -106,15 +111,25 @@ class Display:
             row.add_row(ProgressBar(steps, report.step, min(room, _BAR_WIDTHS[1])), line)
         else:
             row.add_row(line)
-        self._live.update(Group(row, *self._nodes()))
+        if len(self._roster.nodes) > 1:
+            self._live.update(Group(row, self._nodes(self._console.width)))
+        else:
+            self._live.update(row)
 
-    def _nodes(self) -> list[Text]:
-        """A line below: who is where, if there are several nodes."""
-        there = self._roster.nodes
-        if len(there) <= 1:
-            return []
-        nodes = [f"{host} ({counted(len(names), 'actor')})" for host, names in there.items()]
-        return [Text(f"on {listed(nodes, self._console.width - len('on '))}")]
+    def _tell_nodes(self) -> None:
+        """A line where there is no live one, when they have changed and are, or were, several."""
+        there = {*self._roster.nodes}
+        if self._console.is_terminal or max(len(there), len(self._nodes_told)) <= 1:
+            return
+        if there and there != self._nodes_told:
+            self._nodes_told = there
+            self._console.print(self._nodes(sys.maxsize), soft_wrap=True)
+
+    def _nodes(self, width: int) -> Text:
+        """Who is where."""
+        there = self._roster.nodes.items()
+        nodes = [f"{host} ({counted(len(names), 'actor')})" for host, names in there]
+        return Text(f"on {listed(nodes, width - len('on '))}")
 
 
 def _line(report: EpochReport | InEpoch, epochs: int, last: EpochReport | None) -> Text:

@@ -12,7 +12,7 @@ import numpy as np
 
 from actors.cluster import Cluster, one_blas_thread
 from trainer.chronicle import Chronicle
-from trainer.cluster_address import check_environment
+from trainer.cluster_address import options_to_go_on, settled
 from trainer.config import Config
 from trainer.course import Course, Finished
 from trainer.datasets import data_digest, load_dataset
@@ -56,9 +56,8 @@ def train(
         CheckpointError, RunWriteError: it is done, but its final state could not be written.
         LockLostError: another process went on with the run, which this one did not hold any more.
     """
-    config = config or Config()
     began_s = time.monotonic()
-    check_environment(config)
+    config = settled(config or Config())
     if faults is not None:
         check_plan(faults, config)
     place = place_of(out, "--out") if out is not None else None
@@ -103,7 +102,7 @@ def resume(
                     " --set training.epochs=N goes on to more epochs",
                 )
                 return result
-            check_environment(beginning.config)
+            beginning.config = settled(beginning.config)
             if faults is not None:
                 check_plan(faults, beginning.config)
             beginning.prepare(run)
@@ -239,7 +238,8 @@ class _Training:
             fired = self._faulty is not None and any(r.fired for r in self._faulty.records)
             deaths = self._chronicle.recoveries.deaths
             has_history = bool(deaths or fired or self._beginning.resumes)
-            tell_what_is_kept(error, directory, self._course.keeper, has_history)
+            options = options_to_go_on(self._beginning.config, error)
+            tell_what_is_kept(error, directory, self._course.keeper, has_history, options)
         except (OSError, LockLostError) as another:
             error.add_note(f"and then: {another}")
         finally:

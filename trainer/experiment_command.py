@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from trainer.cluster_address import check_environment
+from trainer.cluster_address import settled
 from trainer.errors import ConfigError, ExperimentError, RunDirectoryError
 from trainer.experiments.folder import OUTCOME, PICTURE, UNDISTURBED, ExperimentFolder
 from trainer.experiments.record import RunRecord, read_curve, read_run
@@ -43,8 +43,7 @@ def run_experiment(path: Path, repeat: int, out: str | Path | None) -> None:
             f"plan {path}: plans no fault, so there is nothing to compare; add one, like"
             " `faults: [{kill: worker-1, at_step: 100}]`"
         )
-    config = trained_config(plan, path)
-    check_environment(config)
+    config = settled(trained_config(plan, path))
     check_plan(plan, config, f"plan {path}")
     with ExperimentFolder(_local(out), path.read_bytes(), config) as folder:
         try:

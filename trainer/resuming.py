@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from trainer.checkpoints import Checkpoint, Intact, digest, newest_intact
+from trainer.cluster_address import remembered
 from trainer.config import Config
 from trainer.config_file import apply_override, read_yaml, split_override
 from trainer.datasets import Dataset, data_digest, load_dataset
@@ -123,6 +124,7 @@ def refuse_idle_options(run: RunDirectory, faults: bool, profile: bool) -> None:
 
 def _changed(config: Config, overrides: Sequence[str]) -> Config:
     sections = config.model_dump(mode="json")
+    sections["cluster"]["address"] = remembered(config.cluster.address)
     for override in overrides:
         apply_override(sections, override)
     changed = Config(**sections)  # what does not exist is said first

@@ -21,9 +21,9 @@ RESULT: Final = "result.json"
 TRACE: Final = "trace.json"
 
 
-def resume_command(path: Place) -> str:
+def resume_command(path: Place, *options: str) -> str:
     """The command that goes on with a run, as a shell takes it."""
-    return f"everstep resume {shlex.quote(as_given(path))}"
+    return shlex.join(["everstep", "resume", as_given(path), *options])
 
 
 def refuse_no_directory(path: Place) -> None:

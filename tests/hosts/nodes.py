@@ -100,6 +100,13 @@ class RayNodes:
                 self.wait(head)
         self.wait(*away)
 
+    def run_anew_on(self, cpus: dict[Host, int]) -> None:
+        """A new cluster, after all nodes of the old one have lost their power too."""
+        for host in [*self.hosts.values()]:
+            self.kill(host)
+        self.head = None
+        self.run_on(cpus)
+
     def _runs_on(self, host: Host) -> bool:
         process = self._starting.get(host.name)
         return process is not None and process.poll() is None

@@ -80,11 +80,12 @@ class SecureShell:
         self._servers.append(subprocess.Popen(command, start_new_session=True))
         self._wait_until_it_listens(home / "sshd.log")
 
-    def login(self, host: Host) -> list[str]:
-        """What runs a command there, which follows, from another host."""
+    @property
+    def login(self) -> list[str]:
+        """What runs a command somewhere; where, and which, follow."""
         options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
         given = [word for option in options for word in ("-o", option)]
-        return ["ssh", "-i", str(self.key), *given, f"root@{host.address}"]
+        return ["ssh", "-i", str(self.key), *given]
 
     def environment(self, host: Host) -> dict[str, str]:
         """Of root's commands there, as far as it does not come with the login."""

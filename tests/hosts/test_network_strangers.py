@@ -3,15 +3,16 @@
 import secrets
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
 
 from actors.addresses import Address
-from tests.command import Everstep
+from tests.command import Everstep, result_of
 from tests.hosts.network import Network
 from tests.hosts.nodes import RayNodes
-from tests.hosts.training import LONG, Run
+from tests.hosts.training import LONG, Run, settings, undisturbed
 from tests.strangers import GARBAGE, prove_wrongly, say
 
 pytestmark = pytest.mark.hosts
@@ -83,3 +84,38 @@ def test_a_client_without_the_token_is_refused_in_one_clear_line(
     )
     assert kept == "everstep: no epoch was finished; nothing is kept"
     assert not (everstep.directory / "run").exists()
+
+
+def test_on_a_node_auto_shows_the_token_that_lies_there(
+    nodes: RayNodes, everstep: Everstep
+) -> None:
+    """`ray.init("auto")` does so by itself; an address that was given is not trusted with it."""
+    for name in nodes.token:
+        del everstep.environment[name]
+    everstep.environment["HOME"] = str(everstep.directory)
+    (everstep.directory / ".ray").mkdir()
+    (everstep.directory / ".ray" / "auth_token").write_text(nodes.token["RAY_AUTH_TOKEN"])
+    there = everstep.run("train", "--address", nodes.address, "--out", "no-run")
+    why = "it wants a token; set RAY_AUTH_MODE=token, and the one in ~/.ray/auth_token is shown"
+    assert there.stderr.splitlines()[0].endswith(f" {nodes.address}: {why}")
+    done = everstep.run("train", *settings(1), "--address", "auto", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert result_of(everstep.directory / "run")["digest"] == undisturbed(1)
+
+
+@pytest.mark.parametrize("has_token", [False, True], ids=["no token", "another"])
+def test_a_node_without_the_token_is_refused_by_ray(
+    has_token: bool, network: Network, nodes: RayNodes, tmp_path: Path
+) -> None:
+    stranger = RayNodes(nodes.directory)
+    another = stranger.token if has_token else {"HOME": str(tmp_path)}
+    stranger.token = {**another, "RAY_NUM_REDIS_GET_RETRIES": "2"}  # not twenty, a second each
+    host = network.add_host()
+    try:
+        there = f"--node-ip-address={host.address}"
+        done = stranger.ray(host, "start", f"--address={nodes.address}", there)
+        assert done.returncode != 0, done.stdout
+        assert "InvalidAuthToken" in done.stdout + done.stderr
+        nodes.roll(*network.hosts[:3])
+    finally:
+        network.remove_host(host)

@@ -6,6 +6,7 @@ the network: there is the environment of the tests instead, with the sources tha
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -73,11 +74,20 @@ class Launched(RayNodes):
         return {e["host"] for e in events_of(directory) if e["event"] == "joined"}
 
     def stop_workers(self) -> None:
-        """As docs/clusters.md says, after `ray down`."""
-        for host in self.workers:
-            login = self.shell.login(host)
-            done = self._run(self.laptop, *login, ". ~/.everstep.sh && ray stop")
-            assert done.returncode == 0, done.stdout + done.stderr
+        """What docs/clusters.md says after `ray down`, for these hosts, their root and its key."""
+        lines = (self.repository / "docs" / "clusters.md").read_text().splitlines()
+        (command,) = (line.strip() for line in lines if line.startswith("    for host in "))
+        config = yaml.safe_load((self.repository / "cluster.yaml").read_text())
+        theirs = " ".join(config["provider"]["worker_ips"])
+        login = f"ssh {config['auth']['ssh_user']}@$host "
+        for there, here in (
+            (f" {theirs};", f" {' '.join(host.address for host in self.workers)};"),
+            (login, f"{shlex.join(self.shell.login)} root@$host "),
+        ):
+            assert command.count(there) == 1
+            command = command.replace(there, here)
+        done = self._run(self.laptop, "bash", "-e", "-c", command)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def _filled_in(self, hosts: tuple[Host, ...]) -> dict[str, object]:
         """The file in the repository, changed as its reader would."""

@@ -1,5 +1,6 @@
 """`everstep train` on a host of a network, and what a test wants to know while it runs."""
 
+import shlex
 import signal
 import subprocess
 import time
@@ -141,13 +142,19 @@ class Run:
         command.send_signal(signal.SIGINT)
         _, errors = self.process.communicate(timeout=DEADLINE_S)
         assert self.process.returncode == 128 + signal.SIGINT, errors
-        return self.resume("--set=cluster.kind=local")
+        return self.resume("everstep resume run --set=cluster.kind=local")
 
-    def resume(self, *options: str) -> dict[str, Any]:
-        """Go on to the end of the epoch that was kept last; what the whole came to."""
+    def resume(self, command: str) -> dict[str, Any]:
+        """Go on to the end of the epoch that was kept last; what the whole came to.
+
+        Args:
+            command: as it was told, or stands in a document.
+        """
         step = self.events("snapshot_written")[-1]["after_step"]
-        epochs = step // _STEPS + 1
-        done = self._everstep.run("resume", "run", f"--set=training.epochs={epochs}", *options)
+        epochs = steps_to_epochs(step)
+        program, *arguments = shlex.split(command)
+        assert program == "everstep"
+        done = self._everstep.run(*arguments, f"--set=training.epochs={epochs}")
         assert done.returncode == 0, done.stderr
         return self._ended(epochs)
 
@@ -155,6 +162,11 @@ class Run:
         result = result_of(self.directory)
         assert result["digest"] == undisturbed(epochs)
         return result
+
+
+def steps_to_epochs(step: int) -> int:
+    """With the one that is under way after that step."""
+    return step // _STEPS + 1
 
 
 def on_host(everstep: Everstep, nodes: RayNodes, host: Host) -> None:

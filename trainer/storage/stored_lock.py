@@ -49,6 +49,7 @@ class StoredLock:
         self._path, self._command = folder / LOCK, command
         self._holder = this_process(command)
         self._holder |= {"machine": this_machine(), "token": secrets.token_hex(8), "life": 0}
+        self._holder["started_ticks"] = _started_ticks(os.getpid())
         self._over = ""  # why it is not held any more
         self._asking = threading.Lock()
         self.left = self._sign = self._take(where)
@@ -185,7 +186,7 @@ def _now_s() -> float:
 
 
 def this_machine() -> str:
-    """Until it starts anew, and apart from its containers; empty: it does not say."""
+    """Until it starts anew, and apart from its living containers; empty: it does not say."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -205,5 +206,16 @@ def has_ended(found: dict[str, Any]) -> bool:
     except ProcessLookupError:
         return True
     except OSError:
-        return False
-    return False
+        pass  # another user's
+    # Its number may be another's by now, the more in a container that was started anew.
+    known, there = found.get("started_ticks"), _started_ticks(number)
+    return known is not None and there is not None and known != there
+
+
+def _started_ticks(process_id: int) -> int | None:
+    """When a process of this machine began, since the machine did; None: it does not say."""
+    try:
+        stat = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])  # proc(5), field 22; names may hold spaces
