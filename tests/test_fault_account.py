@@ -137,7 +137,7 @@ def test_a_random_fault_that_finds_nobody_is_written_down_and_told_in_one_line(
     assert done.returncode == 0, done.stderr
     run = everstep.directory / "run"
     records = read_faults(run)
-    assert [r.number for r in records] == [f"random-{i + 1}" for i in range(len(records))]
+    assert {r.number for r in records} == {f"random-{i + 1}" for i in range(len(records))}
     unfired = [record for record in records if not record.fired]
     assert {record.why for record in unfired} == {"no worker-7 lived then"}
     assert {record.label for record in unfired} == {"pause worker-7 for 0.001 s"}
