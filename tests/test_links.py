@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from actors.endpoint import Endpoint
+from actors.links import RTO_MAX_MS
 from actors.messages import Assign, EpochDone, Stop, Weights
 from actors.orders import Down
+from tests.ability import unable
 from tests.linked import Clock, exchange, linked
 from tests.toys import hello
 
@@ -26,6 +28,20 @@ def test_the_first_message_is_the_hello_and_answers_find_their_way_by_name(
     server.send("worker-0", Assign((1, 2)))
     (_, at_worker) = exchange(server, worker, until=lambda inboxes: bool(inboxes[1]))
     assert at_worker == [Assign((1, 2))]
+
+
+def test_after_a_cut_cable_the_kernel_tries_again_each_second(
+    endpoint: Callable[..., Endpoint],
+) -> None:
+    """And not after twice as long each time: an epoch's end would wait for that."""
+    with socket.socket() as connection, suppress(OSError):
+        usual_ms = connection.getsockopt(socket.IPPROTO_TCP, RTO_MAX_MS)
+        for one in linked(endpoint):
+            (link,) = one._named.values()
+            if link.connection.family != socket.AF_UNIX:
+                assert link.connection.getsockopt(socket.IPPROTO_TCP, RTO_MAX_MS) == 1000 < usual_ms
+        return
+    unable("retries", "before Linux 6.15 no program can say how often the kernel tries again")
 
 
 def test_messages_to_nobody_vanish_as_in_erlang(endpoint: Callable[..., Endpoint]) -> None:

@@ -22,7 +22,7 @@ _LISTENS = re.compile(r"Dashboard agent http address: \S+:(\d+)$", re.MULTILINE)
 @pytest.fixture
 def ray_folder() -> Iterator[Path]:
     """For Ray's files; a test's own folder has too long a name for Ray's sockets."""
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+    with tempfile.TemporaryDirectory(prefix="private-") as folder:
         yield Path(folder)
 
 
