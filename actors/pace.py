@@ -27,6 +27,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
+        self._usual_s = math.inf  # their median: asked for much oftener than it changes
         self._slow: deque[float] = deque(maxlen=_REMEMBERED)  # no history while time is lost
         self._lost_s = 0.0  # the sum, from when it was last too much
         self._times_late = 0  # so often it was, since nothing was lost
@@ -56,6 +57,7 @@ class Pace:
         if self._lost_s == self._times_late == 0 or self._times_late >= _MOST_TIMES:
             self._seconds += self._slow
             self._slow.clear()
+        self._usual_s = median(self._seconds) if self._seconds else math.inf
         self.begin(now_s)
 
     def is_late(self, now_s: float) -> bool:
@@ -66,8 +68,8 @@ class Pace:
         unasked_s, self._asked_s = now_s - self._asked_s, now_s
         if unasked_s > _OWN_SLEEP_S:  # this process slept: what came meanwhile is not read yet
             self._slept_s += unasked_s
-        usual_s = _MARGIN_S + _FACTOR * median(self._seconds) if self._seconds else _FIRST_S
-        if self._lasts_s(now_s) <= self._patience * usual_s and not self._loses_too_much(now_s):
+        most_s = _MARGIN_S + _FACTOR * self._usual_s if self._seconds else _FIRST_S
+        if self._lasts_s(now_s) <= self._patience * most_s and not self._loses_too_much(now_s):
             return False
         self._patience *= 2
         self._lost_s = 0.0
@@ -80,8 +82,7 @@ class Pace:
         return self._lost_s + excess_s > _MOST_LOST_S * 2.0**self._times_late
 
     def _excess_s(self, now_s: float) -> float:
-        usual_s = median(self._seconds) if self._seconds else math.inf
-        return self._lasts_s(now_s) - _FACTOR * usual_s
+        return self._lasts_s(now_s) - _FACTOR * self._usual_s
 
     def _lasts_s(self, now_s: float) -> float:
         return now_s - self._began_s - self._slept_s
