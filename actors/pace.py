@@ -82,6 +82,9 @@ class Pace:
         return self._lost_s + excess_s > _MOST_LOST_S * 2.0**self._times_late
 
     def _excess_s(self, now_s: float) -> float:
+        """Over three usual steps; where those take no time by the clock that is told: none."""
+        if self._usual_s == 0.0:
+            return -math.inf
         return self._lasts_s(now_s) - _FACTOR * self._usual_s
 
     def _lasts_s(self, now_s: float) -> float:

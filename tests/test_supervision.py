@@ -262,6 +262,12 @@ def test_steps_that_are_all_a_little_slower_are_not_late() -> None:
     assert late_steps(*paced(*USUAL), *[3 / 1024] * 10_000) == []
 
 
+def test_a_clock_that_goes_slower_than_the_steps_makes_nobody_late() -> None:
+    """As in one process: most steps take no time by it, and now and then one takes 10 ms."""
+    coarse = [*[0.0] * 35, 10 / 1024]
+    assert late_steps(*paced(*coarse), *coarse * 500) == []
+
+
 def test_its_own_sleep_makes_nobody_late() -> None:
     """Stopped for 50 s within a step: what came meanwhile is still unread."""
     pace, now_s = paced(1.0, 1.0, 1.0)
